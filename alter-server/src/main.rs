@@ -1,0 +1,2 @@
+//! The vault as a program.
+fn main() {}
