@@ -1,1 +1,4 @@
 //! alter-core
+#![forbid(unsafe_code)]
+
+pub mod clock;
