@@ -1,5 +1,10 @@
 //! alter-core
 #![forbid(unsafe_code)]
 
+pub mod bearer;
 pub mod clock;
+pub mod scope;
+mod user_token;
 pub mod wire;
+
+pub use user_token::{MAX_TOKEN_LEN, TokenFormatError, UserToken};

@@ -264,7 +264,8 @@ mod tests {
 
     #[test]
     fn a_body_under_detail_stands_for_the_whole() {
-        let body = parse(&json!({"error": "outer", "detail": {"error": "key_expired", "message": "x", "hint": ""}}));
+        let body =
+            parse(&json!({"error": "outer", "detail": {"error": "key_expired", "message": "x", "hint": ""}}));
         assert_eq!(body.code, Some(Code::KeyExpired));
         assert_eq!(body.hint, None);
         let listed = parse(&json!({"detail": [{"loc": ["body"]}]}));

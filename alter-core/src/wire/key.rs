@@ -58,7 +58,9 @@ pub enum KeyFormatError {
     #[error("an API key is required")]
     Empty,
     /// Neither of the two formats.
-    #[error("not an API key: expected alter_rk_… (or ak, dk, pk) with 22 + 6 characters, or alter_key_ with 40")]
+    #[error(
+        "not an API key: expected alter_rk_… (or ak, dk, pk) with 22 + 6 characters, or alter_key_ with 40"
+    )]
     Malformed,
     /// The format is right, the checksum is not: a character was changed or lost.
     #[error("the API key's checksum does not match: a character was changed or lost on the way")]

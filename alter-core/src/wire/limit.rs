@@ -63,11 +63,7 @@ impl RateLimit {
             let wait = i64::try_from(of(&parameters, "t")?).ok()?;
             let (_, policy) = policies.iter().find(|(policy, _)| *policy == name)?;
             let reset = now.as_second().checked_add(wait).filter(|at| *at <= LATEST_RESET)?;
-            Some(Self {
-                limit: of(policy, "q")?,
-                remaining,
-                reset_at: Timestamp::from_second(reset).ok()?,
-            })
+            Some(Self { limit: of(policy, "q")?, remaining, reset_at: Timestamp::from_second(reset).ok()? })
         })
     }
 }
@@ -131,7 +127,9 @@ mod tests {
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         pairs
             .iter()
-            .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap()))
+            .map(|(name, value)| {
+                (HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap())
+            })
             .collect()
     }
 
@@ -161,7 +159,8 @@ mod tests {
         ]);
         let rate = RateLimit::read(&map, Timestamp::from_second(1_000).unwrap()).unwrap();
         assert_eq!((rate.limit, rate.remaining, rate.reset_at.as_second()), (500, 3, 1_007));
-        let qualified = headers(&[("ratelimit-policy", "\"a\";q=1;qu=\"r\""), ("ratelimit", "\"a\";r=1;t=1")]);
+        let qualified =
+            headers(&[("ratelimit-policy", "\"a\";q=1;qu=\"r\""), ("ratelimit", "\"a\";r=1;t=1")]);
         assert_eq!(RateLimit::read(&qualified, Timestamp::from_second(0).unwrap()), None);
     }
 

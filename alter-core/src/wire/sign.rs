@@ -259,12 +259,10 @@ impl Signed {
             if fits { Ok(value.to_owned()) } else { Err(SignatureError::Malformed(name)) }
         };
         let timestamp = required(header::TIMESTAMP)?;
-        let digits = (1..=12).contains(&timestamp.len()) && timestamp.bytes().all(|byte| byte.is_ascii_digit());
-        let timestamp = timestamp
-            .parse()
-            .ok()
-            .filter(|_| digits)
-            .ok_or(SignatureError::Malformed(header::TIMESTAMP))?;
+        let digits =
+            (1..=12).contains(&timestamp.len()) && timestamp.bytes().all(|byte| byte.is_ascii_digit());
+        let timestamp =
+            timestamp.parse().ok().filter(|_| digits).ok_or(SignatureError::Malformed(header::TIMESTAMP))?;
         let nonce = lower_hex(header::NONCE, required(header::NONCE)?, NONCE_LEN)?;
         let body_hash = lower_hex(header::CONTENT_SHA256, required(header::CONTENT_SHA256)?, 64)?;
         let signature = lower_hex(header::SIGNATURE, required(header::SIGNATURE)?, 64)?;
@@ -293,7 +291,9 @@ impl Signed {
         }
         let text = string_to_sign(method, target, &self.stamp, &self.body_hash, headers)?;
         let expected = hex::encode(hmac::sign(&key.hmac, text.as_bytes()));
-        let same = |given: &str| constant_time::verify_slices_are_equal(given.as_bytes(), expected.as_bytes()).is_ok();
+        let same = |given: &str| {
+            constant_time::verify_slices_are_equal(given.as_bytes(), expected.as_bytes()).is_ok()
+        };
         if !same(&self.signature) {
             return Err(SignatureError::Mismatch);
         }

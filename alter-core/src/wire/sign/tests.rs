@@ -8,7 +8,10 @@ fn stamp() -> Stamp {
 }
 
 fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
-    pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap()))
+        .collect()
 }
 
 fn signed(method: &Method, target: &str, body: &[u8], mut headers: HeaderMap) -> HeaderMap {

@@ -1,0 +1,83 @@
+//! The token of the person on whose behalf a call is made.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use secrecy::{ExposeSecret, SecretString};
+
+/// Largest token that is taken, in bytes; the limit of the vault's identity endpoints (spec/01 §4.2).
+pub const MAX_TOKEN_LEN: usize = 8_192;
+
+/// Why a text is not a token. Says nothing of the text itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenFormatError {
+    /// Nothing was given.
+    #[error("the user token is empty")]
+    Empty,
+    /// More than [`MAX_TOKEN_LEN`] bytes.
+    #[error("the user token is larger than 8192 bytes")]
+    TooLarge,
+    /// A character that no bearer token has (RFC 6750 §2.1, `b64token`).
+    #[error("the user token holds a character that no bearer token has")]
+    Malformed,
+}
+
+/// A user's JWT, as it came in: of the right form, **not verified**. The vault verifies it on every call.
+///
+/// `Debug` prints a short fingerprint, so that two log lines can be told to be about the same token. It is wiped from
+/// memory on drop.
+///
+/// ```
+/// use alter_core::UserToken;
+///
+/// let token = UserToken::parse("eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl")?;
+/// assert!(!format!("{token:?}").contains("eyJ"));
+/// assert!(UserToken::parse("two words").is_err());
+/// # Ok::<(), alter_core::TokenFormatError>(())
+/// ```
+#[derive(Clone)]
+pub struct UserToken(SecretString);
+
+impl UserToken {
+    /// Takes a token of the form that RFC 6750 §2.1 allows in a header.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenFormatError`] when it is empty, larger than 8,192 bytes, or holds another character.
+    pub fn parse(text: impl Into<SecretString>) -> Result<Self, TokenFormatError> {
+        let secret = text.into();
+        let text = secret.expose_secret();
+        if text.is_empty() {
+            return Err(TokenFormatError::Empty);
+        }
+        if text.len() > MAX_TOKEN_LEN {
+            return Err(TokenFormatError::TooLarge);
+        }
+        let body = text.trim_end_matches('=');
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        if body.is_empty() || !body.bytes().all(fits) {
+            return Err(TokenFormatError::Malformed);
+        }
+        Ok(Self(secret))
+    }
+
+    /// The token itself. Named so that a review sees it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Eight hex digits of its SHA-256: the same for the same token, of no use to anybody else.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let digest = digest::digest(&digest::SHA256, self.expose().as_bytes());
+        hex::encode(&digest.as_ref()[..4])
+    }
+}
+
+impl fmt::Debug for UserToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserToken(#{})", self.fingerprint())
+    }
+}
