@@ -1,1 +1,7 @@
-//! alter-server
+//! The vault: a self-hosted store of third-party credentials that hands each one only to whom it belongs.
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod domain;
+pub mod seal;
+pub mod store;

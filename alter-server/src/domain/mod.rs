@@ -1,0 +1,34 @@
+//! The vault's nouns: apps, keys, agents, users, providers, managed secrets, grants, and what a signed call brings along.
+//!
+//! Plain data without behaviour that needs a database. Whatever is decided about them is a pure function in
+//! `crate::resolve`; whatever is kept of them is behind [`crate::store::Store`].
+
+mod admission;
+mod agent;
+mod app;
+mod grant;
+mod id;
+mod key;
+mod provider;
+mod refusal;
+mod secret;
+mod user;
+
+pub use admission::{Actor, Admission, CallerType, Nonce, Operator};
+pub use agent::{Agent, AgentStatus, NewAgent};
+pub use app::{App, AppConfig, AppStatus, ClaimMapping, IdpConfig};
+pub use grant::{
+    Address, Candidate, Grant, GrantFacts, GrantFilter, GrantKind, GrantPage, GrantStatus, ImportGrant,
+    ImportOwner, NewGrant, Principal,
+};
+pub use id::{
+    ActorId, AgentId, AppId, AuditId, GrantId, InvalidId, KeyId, RunId, SecretId, TokenGeneration, UserId,
+};
+pub use key::{ApiKey, KeyDigest, KeyKind, KeyMaterial, KeyStatus, NewKey, Scope};
+pub use provider::{
+    AdditionalInjection, Destination, HostPattern, Injection, InjectionTarget, InvalidProvider,
+    OAuthSettings, Provider, ProviderId, ProviderKind, PutProvider, ValueSource,
+};
+pub use refusal::{Refusal, RefusalCode};
+pub use secret::{ManagedSecret, NewSecret, SecretMaterial};
+pub use user::{Identity, User};
