@@ -29,6 +29,6 @@ pub use provider::{
     AdditionalInjection, Destination, HostPattern, Injection, InjectionTarget, InvalidProvider,
     OAuthSettings, Provider, ProviderId, ProviderKind, PutProvider, ValueSource,
 };
-pub use refusal::{Refusal, RefusalCode};
+pub use refusal::Refusal;
 pub use secret::{ManagedSecret, NewSecret, SecretMaterial};
 pub use user::{Identity, User};

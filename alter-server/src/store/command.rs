@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use alter_core::wire::code::Code;
 use jiff::Timestamp;
 
 use crate::{
     audit::{Action, CallReport},
     domain::{
         ActorId, Address, Admission, AppId, AppStatus, AuditId, Destination, Grant, GrantFilter, GrantId,
-        GrantKind, Identity, KeyId, Principal, Provider, Refusal, RefusalCode, SecretId, TokenGeneration,
-        UserId,
+        GrantKind, Identity, KeyId, Principal, Provider, Refusal, SecretId, TokenGeneration, UserId,
     },
     seal::SealedField,
 };
@@ -183,7 +183,7 @@ pub struct AdmittedNote {
     /// Whom for; the user is created if not known.
     pub user: Option<Identity>,
     /// `None` if it was allowed, else why it was refused (the answer is then still [`Outcome::Done`]).
-    pub code: Option<RefusalCode>,
+    pub code: Option<Code>,
     /// What else there is to say.
     pub detail: Option<String>,
 }
@@ -200,7 +200,7 @@ pub struct RefusedCall {
     /// When, UTC.
     pub at: Timestamp,
     /// Why.
-    pub code: RefusalCode,
+    pub code: Code,
     /// Method and path of the call itself, without the query.
     pub detail: Option<String>,
     /// Who the caller said it was.
@@ -219,7 +219,6 @@ pub struct AppPatch {
     /// Suspend or resume.
     pub status: Option<AppStatus>,
     /// Signed calls per minute and key; `Some(None)` takes the vault's default.
-    #[expect(clippy::option_option, reason = "leave, clear and set are three things")]
     pub rate_limit_per_minute: Option<Option<u32>>,
 }
 
@@ -229,7 +228,6 @@ pub struct KeyPatch {
     /// Deprecate or undeprecate.
     pub deprecated: Option<bool>,
     /// Another expiry, UTC; `Some(None)` takes it away.
-    #[expect(clippy::option_option, reason = "leave, clear and set are three things")]
     pub expires_at: Option<Option<Timestamp>>,
 }
 
