@@ -1,0 +1,155 @@
+//! The identity provider: discovery (OIDC Discovery 1.0 §4), key set, tokens for any subject.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::json;
+
+use crate::{
+    keys::{KeySet, TokenAlgorithm, jwk_set},
+    mint::TokenRequest,
+    oauth::OauthEndpoints,
+    params::{Params, Repeated},
+    state::World,
+};
+
+pub(crate) fn routes() -> Router<Arc<World>> {
+    Router::new()
+        .route("/.well-known/openid-configuration", get(discovery))
+        .route("/jwks", get(jwks))
+        .route("/mint", get(mint))
+        .route("/rotate", post(rotate))
+        .route("/retire", post(retire))
+}
+
+/// New keys sign from now on; the old ones stay published, so that tokens already handed out go on verifying.
+pub(crate) fn rotate_keys(world: &World) -> String {
+    let next = KeySet::generate();
+    let kid = next.key(TokenAlgorithm::Es256).kid.clone();
+    world.lock().keys.rotate(next);
+    kid
+}
+
+async fn discovery(State(world): State<Arc<World>>) -> Response {
+    world.lock().counts.discovery_calls += 1;
+    let issuer = world.issuer();
+    let oauth = OauthEndpoints::at(&world.base);
+    Json(json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{issuer}/jwks"),
+        "authorization_endpoint": oauth.authorize,
+        "token_endpoint": oauth.token,
+        "revocation_endpoint": oauth.revoke,
+        "userinfo_endpoint": oauth.userinfo,
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256", "RS256", "EdDSA"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": ["openid", "read", "write"],
+        "claims_supported": ["sub", "email", "name", "groups"],
+    }))
+    .into_response()
+}
+
+async fn jwks(State(world): State<Arc<World>>) -> Response {
+    let (published, late, refused) = {
+        let mut state = world.lock();
+        state.counts.jwks_calls += 1;
+        (state.keys.published(), state.faults.jwks_delay_ms, state.faults.jwks_status)
+    };
+    if late > 0 {
+        tokio::time::sleep(Duration::from_millis(late)).await;
+    }
+    if let Some(status) = refused.and_then(|code| StatusCode::from_u16(code).ok()) {
+        return (status, Json(json!({"error": "unavailable"}))).into_response();
+    }
+    let mut sets = Vec::with_capacity(published.len());
+    for set in published {
+        sets.push(set.ready().await);
+    }
+    Json(jwk_set(&sets)).into_response()
+}
+
+async fn mint(State(world): State<Arc<World>>, RawQuery(query): RawQuery) -> Response {
+    let request = match token_request(query.as_deref().unwrap_or_default()) {
+        Ok(request) => request,
+        Err(message) => {
+            let error = json!({"error": "invalid_request", "message": message});
+            return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+        }
+    };
+    let mut keys = world.lock().keys.current();
+    if request.algorithm == TokenAlgorithm::Rs256 {
+        keys = keys.ready().await;
+    }
+    let token = request.sign(&world.issuer(), world.clock.now(), &keys);
+    Json(json!({ "token": token })).into_response()
+}
+
+const MINT: [&str; 12] =
+    ["sub", "ttl", "nbf", "aud", "iss", "alg", "kid", "email", "name", "groups", "without", "forged"];
+
+fn token_request(query: &str) -> Result<TokenRequest, String> {
+    let params = Params::parse(query.as_bytes()).map_err(|Repeated(name)| format!("{name} occurs twice"))?;
+    if let Some(name) = params.unknown(&MINT) {
+        return Err(format!("{name} is not one of {}", MINT.join(", ")));
+    }
+    let seconds = |name: &str| {
+        let text = params.get(name);
+        text.map(|text| text.parse().map_err(|_| format!("{name} is a whole number of seconds from now")))
+            .transpose()
+    };
+    let mut request = TokenRequest::subject(params.get("sub").ok_or("sub is required: whose token is it?")?);
+    if let Some(ttl) = seconds("ttl")? {
+        request = request.ttl(ttl);
+    }
+    if let Some(nbf) = seconds("nbf")? {
+        request = request.not_before(nbf);
+    }
+    if let Some(alg) = params.get("alg") {
+        request = request.algorithm(alg.parse()?);
+    }
+    if let Some(aud) = params.get("aud") {
+        request = request.audience(aud);
+    }
+    if let Some(iss) = params.get("iss") {
+        request = request.issuer(iss);
+    }
+    if let Some(kid) = params.get("kid") {
+        request = request.kid(kid);
+    }
+    if let Some(email) = params.get("email") {
+        request = request.email(email);
+    }
+    if let Some(name) = params.get("name") {
+        request = request.name(name);
+    }
+    if let Some(groups) = params.get("groups") {
+        request = request.groups(groups.split(','));
+    }
+    for claim in params.get("without").into_iter().flat_map(|claims| claims.split(',')) {
+        request = request.without(claim);
+    }
+    match params.get("forged") {
+        None | Some("false") => Ok(request),
+        Some("true") => Ok(request.forged()),
+        Some(_) => Err("forged is true or false".to_owned()),
+    }
+}
+
+async fn rotate(State(world): State<Arc<World>>) -> Response {
+    Json(json!({ "kid": rotate_keys(&world) })).into_response()
+}
+
+async fn retire(State(world): State<Arc<World>>) -> Response {
+    world.lock().keys.retire();
+    StatusCode::NO_CONTENT.into_response()
+}

@@ -1,0 +1,282 @@
+//! What the provider has issued: grants, and the codes and tokens that belong to them.
+//!
+//! Secrets are kept as SHA-256. Every code and token points to its grant, so that revoking a grant revokes all
+//! of them at once.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::error::OauthError;
+use crate::{
+    bounded::Bounded,
+    keys::random,
+    state::{Digest, sha256},
+};
+
+/// Lifetime of an authorization code, in milliseconds (RFC 6749 §4.1.2 recommends ten minutes at most).
+const CODE_LIFE_MS: i64 = 60_000;
+
+const GRANTS: usize = 200_000;
+const TOKENS: usize = 400_000;
+const CODES: usize = 10_000;
+
+type GrantId = u64;
+
+/// A user's consent: one account, one client.
+struct Grant {
+    client_id: String,
+    sub: String,
+    account: String,
+    scope: String,
+    revoked: bool,
+}
+
+struct Access {
+    grant: GrantId,
+    scope: String,
+    expires_ms: i64,
+    revoked: bool,
+}
+
+struct Refresh {
+    grant: GrantId,
+    spent: bool,
+}
+
+struct Code {
+    request: CodeRequest,
+    expires_ms: i64,
+    redeemed: bool,
+    /// Set once the code has been exchanged.
+    grant: Option<GrantId>,
+}
+
+/// An approved authorization request.
+pub(super) struct CodeRequest {
+    pub(super) client_id: String,
+    pub(super) redirect_uri: String,
+    /// `BASE64URL(SHA256(verifier))`, RFC 7636 §4.2.
+    pub(super) challenge: String,
+    pub(super) nonce: Option<String>,
+    pub(super) sub: String,
+    pub(super) account: String,
+    pub(super) scope: String,
+}
+
+/// What the token endpoint hands out.
+pub(crate) struct Issued {
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: String,
+    /// Seconds.
+    pub(crate) expires_in: u64,
+    pub(crate) scope: String,
+}
+
+/// Whom an access token stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct Bearer {
+    pub(crate) sub: String,
+    pub(crate) account: String,
+    pub(crate) scope: String,
+}
+
+/// See the module.
+pub(crate) struct Ledger {
+    grants: Bounded<GrantId, Grant>,
+    access: Bounded<Digest, Access>,
+    refresh: Bounded<Digest, Refresh>,
+    codes: Bounded<Digest, Code>,
+    next: GrantId,
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        Self {
+            grants: Bounded::new(GRANTS),
+            access: Bounded::new(TOKENS),
+            refresh: Bounded::new(TOKENS),
+            codes: Bounded::new(CODES),
+            next: 1,
+        }
+    }
+
+    /// A new grant with its first tokens.
+    pub(crate) fn grant(
+        &mut self,
+        client_id: &str,
+        sub: &str,
+        account: &str,
+        scope: &str,
+        now_ms: i64,
+        expires_in: u64,
+    ) -> Issued {
+        let id = self.next;
+        self.next += 1;
+        self.grants.insert(
+            id,
+            Grant {
+                client_id: client_id.to_owned(),
+                sub: sub.to_owned(),
+                account: account.to_owned(),
+                scope: scope.to_owned(),
+                revoked: false,
+            },
+        );
+        Issued {
+            access_token: self.issue_access(id, scope, now_ms, expires_in),
+            refresh_token: self.issue_refresh(id),
+            expires_in,
+            scope: scope.to_owned(),
+        }
+    }
+
+    /// Remembers an approval and answers its code.
+    pub(super) fn approve(&mut self, request: CodeRequest, now_ms: i64) -> String {
+        let code = secret("ac");
+        let entry = Code { request, expires_ms: now_ms + CODE_LIFE_MS, redeemed: false, grant: None };
+        self.codes.insert(sha256(code.as_bytes()), entry);
+        code
+    }
+
+    /// Exchanges a code (RFC 6749 §4.1.3, RFC 7636 §4.6). One attempt uses it up, whatever comes of it; a second
+    /// one revokes what the first was given (RFC 6749 §4.1.2).
+    pub(super) fn redeem(
+        &mut self,
+        code: &str,
+        client_id: &str,
+        redirect_uri: &str,
+        verifier: &str,
+        now_ms: i64,
+        expires_in: u64,
+    ) -> Result<(Issued, Identity), OauthError> {
+        let digest = sha256(code.as_bytes());
+        let known = self.codes.get_mut(&digest).filter(|code| code.request.client_id == client_id);
+        let Some(entry) = known else { return Err(OauthError::InvalidGrant("unknown code")) };
+        if entry.redeemed {
+            let issued = entry.grant;
+            if let Some(grant) = issued.and_then(|id| self.grants.get_mut(&id)) {
+                grant.revoked = true;
+            }
+            return Err(OauthError::InvalidGrant("the code has been used"));
+        }
+        entry.redeemed = true;
+        if now_ms >= entry.expires_ms {
+            return Err(OauthError::InvalidGrant("the code has expired"));
+        }
+        if entry.request.redirect_uri != redirect_uri {
+            return Err(OauthError::InvalidGrant("redirect_uri is not the one of the authorization request"));
+        }
+        let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
+        if verify_slices_are_equal(challenge.as_bytes(), entry.request.challenge.as_bytes()).is_err() {
+            return Err(OauthError::InvalidGrant("code_verifier does not match"));
+        }
+        let request = &entry.request;
+        let (sub, account) = (request.sub.clone(), request.account.clone());
+        let (scope, nonce) = (request.scope.clone(), request.nonce.clone());
+        let id = self.next;
+        entry.grant = Some(id);
+        let issued = self.grant(client_id, &sub, &account, &scope, now_ms, expires_in);
+        Ok((issued, Identity { sub, account, nonce }))
+    }
+
+    /// Spends a refresh token (RFC 6749 §6); with `rotate` the answer holds a new one and the old one is dead.
+    pub(super) fn refresh(
+        &mut self,
+        token: &str,
+        client_id: &str,
+        scope: Option<&str>,
+        rotate: bool,
+        now_ms: i64,
+        expires_in: u64,
+    ) -> Result<Issued, OauthError> {
+        let digest = sha256(token.as_bytes());
+        let Some(entry) = self.refresh.get_mut(&digest) else {
+            return Err(OauthError::InvalidGrant("unknown refresh token"));
+        };
+        let id = entry.grant;
+        let grant = self.grants.get(&id).filter(|grant| grant.client_id == client_id);
+        let Some(grant) = grant else { return Err(OauthError::InvalidGrant("unknown refresh token")) };
+        if grant.revoked {
+            return Err(OauthError::InvalidGrant("the grant has been revoked"));
+        }
+        if entry.spent {
+            return Err(OauthError::InvalidGrant("the refresh token has been used"));
+        }
+        let scope = scope.unwrap_or(&grant.scope).to_owned();
+        let granted: Vec<&str> = grant.scope.split(' ').collect();
+        if !scope.split(' ').all(|wanted| granted.contains(&wanted)) {
+            return Err(OauthError::InvalidScope);
+        }
+        entry.spent = rotate;
+        let refresh_token = if rotate { self.issue_refresh(id) } else { token.to_owned() };
+        let access_token = self.issue_access(id, &scope, now_ms, expires_in);
+        Ok(Issued { access_token, refresh_token, expires_in, scope })
+    }
+
+    /// Revokes a token (RFC 7009 §2.1): an access token alone, with a refresh token the whole grant. An unknown
+    /// token is no error (§2.2).
+    pub(super) fn revoke(&mut self, token: &str, client_id: &str) -> Result<(), OauthError> {
+        let digest = sha256(token.as_bytes());
+        let refresh = self.refresh.get(&digest).map(|token| token.grant);
+        let access = self.access.get_mut(&digest);
+        let Some(id) = refresh.or(access.as_ref().map(|token| token.grant)) else { return Ok(()) };
+        let Some(grant) = self.grants.get_mut(&id) else { return Ok(()) };
+        if grant.client_id != client_id {
+            return Err(OauthError::InvalidGrant("the token was issued to another client"));
+        }
+        if let Some(access) = access {
+            access.revoked = true;
+        } else {
+            grant.revoked = true;
+        }
+        Ok(())
+    }
+
+    /// Whom this access token stands for, if it is good at `now_ms`.
+    pub(crate) fn bearer(&self, token: &str, now_ms: i64) -> Option<Bearer> {
+        let access = self.access.get(&sha256(token.as_bytes()))?;
+        let grant = self.grants.get(&access.grant)?;
+        let good = !access.revoked && !grant.revoked && now_ms < access.expires_ms;
+        good.then(|| Bearer {
+            sub: grant.sub.clone(),
+            account: grant.account.clone(),
+            scope: access.scope.clone(),
+        })
+    }
+
+    /// Revokes every grant of this account and answers how many there were.
+    pub(crate) fn disconnect(&mut self, sub: &str, account: &str) -> usize {
+        let grants = self.grants.values_mut();
+        grants
+            .filter(|grant| !grant.revoked && grant.sub == sub && grant.account == account)
+            .map(|grant| grant.revoked = true)
+            .count()
+    }
+
+    fn issue_access(&mut self, grant: GrantId, scope: &str, now_ms: i64, expires_in: u64) -> String {
+        let token = secret("at");
+        let life_ms = i64::try_from(expires_in.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let expires_ms = now_ms.saturating_add(life_ms);
+        let entry = Access { grant, scope: scope.to_owned(), expires_ms, revoked: false };
+        self.access.insert(sha256(token.as_bytes()), entry);
+        token
+    }
+
+    fn issue_refresh(&mut self, grant: GrantId) -> String {
+        let token = secret("rt");
+        self.refresh.insert(sha256(token.as_bytes()), Refresh { grant, spent: false });
+        token
+    }
+}
+
+/// The user who approved, for an ID token.
+pub(super) struct Identity {
+    pub(super) sub: String,
+    pub(super) account: String,
+    pub(super) nonce: Option<String>,
+}
+
+/// 256 random bits with a prefix that a search through logs finds.
+fn secret(kind: &str) -> String {
+    format!("sbx_{kind}_{}", URL_SAFE_NO_PAD.encode(random::<32>()))
+}

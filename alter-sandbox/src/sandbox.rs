@@ -1,0 +1,222 @@
+//! Starting, steering and stopping a sandbox.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+
+use crate::{
+    Call, Client, Counts, Credential, Faults, OauthEndpoints, SandboxError, TokenRequest, api, control, idp,
+    net::{self, Server},
+    oauth,
+    state::World,
+};
+
+/// What a sandbox is to be before it starts. Made by [`Sandbox::builder`].
+#[derive(Debug)]
+#[must_use = "nothing listens until `start` is awaited"]
+pub struct SandboxBuilder {
+    listen: SocketAddr,
+    client: Option<Client>,
+    faults: Faults,
+}
+
+impl SandboxBuilder {
+    /// The address to listen on; loopback only. By default any free port of 127.0.0.1.
+    pub fn listen(mut self, addr: SocketAddr) -> Self {
+        self.listen = addr;
+        self
+    }
+
+    /// The pre-registered confidential OAuth client. By default `sandbox-client` with a random secret.
+    pub fn client(mut self, client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
+        self.client = Some(Client { client_id: client_id.into(), client_secret: client_secret.into() });
+        self
+    }
+
+    /// The behaviour to start with. By default a provider that behaves.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Binds the address and serves until [`Sandbox::stop`] or drop.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::NotLoopback`] if other machines could reach the address, [`SandboxError::Bind`] if the
+    /// system refuses it.
+    pub async fn start(self) -> Result<Sandbox, SandboxError> {
+        let addr = self.listen;
+        if !addr.ip().is_loopback() {
+            return Err(SandboxError::NotLoopback { addr });
+        }
+        let (listener, local) =
+            net::bind(addr).await.map_err(|source| SandboxError::Bind { addr, source })?;
+        let client = self.client.unwrap_or_else(Client::generate);
+        let world = Arc::new(World::new(format!("http://{local}"), vec![client], self.faults));
+        // The RSA key is made while nobody waits for it.
+        tokio::spawn(world.lock().keys.current().ready());
+        let router = Router::new()
+            .nest("/idp", idp::routes())
+            .nest("/oauth", oauth::routes())
+            .nest(api::PREFIX, api::routes(&world))
+            .nest("/control", control::routes())
+            .with_state(Arc::clone(&world));
+        let server = Server::start(listener, local, router);
+        tracing::debug!(addr = %server.addr, "sandbox listens");
+        Ok(Sandbox { world, server })
+    }
+}
+
+/// A running identity provider, OAuth provider and API. Dropping it closes every connection at once.
+pub struct Sandbox {
+    world: Arc<World>,
+    server: Server,
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("addr", &self.server.addr).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// A sandbox to be started.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            client: None,
+            faults: Faults::default(),
+        }
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr
+    }
+
+    /// The identity provider's issuer: the `iss` of its tokens and the address of its discovery document
+    /// without `/.well-known/openid-configuration`.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        self.world.issuer()
+    }
+
+    /// `GET` it with `?sub=` for a token: `{"token"}`. It also takes `ttl` and `nbf` (seconds from now, may be
+    /// negative), `aud`, `iss`, `alg` (ES256, RS256, `EdDSA`, none, HS256), `kid`, `email`, `name`, `groups` and
+    /// `without` (comma separated), `forged=true`; see [`TokenRequest`].
+    #[must_use]
+    pub fn mint_url(&self) -> String {
+        format!("{}/idp/mint", self.world.base)
+    }
+
+    /// The provider's API, without a slash at the end: `/me`, `/echo`, `/stream`, `/status/{code}`, `/cookie`.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("{}{}", self.world.base, api::PREFIX)
+    }
+
+    /// `GET` it for [`Counts`] and the current [`Faults`], `POST` a JSON object with any members of [`Faults`]
+    /// to change them; `/calls` below it lists what the API saw, as [`Call`]s.
+    #[must_use]
+    pub fn control_url(&self) -> String {
+        format!("{}/control", self.world.base)
+    }
+
+    /// The OAuth provider's endpoints.
+    #[must_use]
+    pub fn oauth_endpoints(&self) -> OauthEndpoints {
+        OauthEndpoints::at(&self.world.base)
+    }
+
+    /// The pre-registered confidential client.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.world.clients[0].clone()
+    }
+
+    /// Mints a token, honest or hostile.
+    ///
+    /// The first RS256 token may block for the making of an RSA key, a fraction of a second.
+    #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a request is made for one token and reads best in place"
+    )]
+    pub fn mint(&self, request: TokenRequest) -> String {
+        let keys = self.world.lock().keys.current();
+        request.sign(&self.issuer(), self.world.clock.now(), &keys)
+    }
+
+    /// Signs with new keys from now on and answers the new ES256 key's id. The old keys stay published until
+    /// [`Sandbox::retire_keys`], four generations at most.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it changes")]
+    pub fn rotate_keys(&self) -> String {
+        idp::rotate_keys(&self.world)
+    }
+
+    /// Withdraws every key but the current ones: tokens signed before the last rotation must be refused now.
+    pub fn retire_keys(&self) {
+        self.world.lock().keys.retire();
+    }
+
+    /// A user connects an account without a browser: the credential that the code flow would have issued, with
+    /// the scope `read write`.
+    #[must_use]
+    pub fn connect(&self, sub: &str, account: &str) -> Credential {
+        oauth::connect(&self.world, sub, account)
+    }
+
+    /// A user withdraws their consent at the provider: every token of this account is dead from now on.
+    /// Answers how many grants that were.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it changes")]
+    pub fn disconnect(&self, sub: &str, account: &str) -> usize {
+        self.world.lock().ledger.disconnect(sub, account)
+    }
+
+    /// Registers a key that the API accepts as `Authorization: Bearer`, in `X-Api-Key`, as query `api_key`, and
+    /// in Basic authentication as the password, as the user name, or as the whole `user:password`. Its `sub` is
+    /// `name`, its account null.
+    pub fn register_api_key(&self, name: &str, secret: &str) {
+        api::register(&self.world, name, secret);
+    }
+
+    /// Replaces the faults.
+    pub fn set_faults(&self, faults: Faults) {
+        self.world.lock().faults = faults;
+    }
+
+    /// The faults in force.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.world.lock().faults.clone()
+    }
+
+    /// What has happened since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.world.lock().counts
+    }
+
+    /// The calls that the API saw, oldest first; the newest 100,000 are kept.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.world.lock().calls.iter().cloned().collect()
+    }
+
+    /// Moves this sandbox's clock ahead: what it has issued ages by as much, what it mints is from the future.
+    pub fn advance(&self, by: Duration) {
+        self.world.clock.advance(by);
+    }
+
+    /// Accepts nothing more, waits up to five seconds for requests in flight, then closes what is left.
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}

@@ -1,0 +1,72 @@
+//! Everything the sandbox remembers, behind one mutex that is never held across an await.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use aws_lc_rs::digest;
+
+use crate::{
+    api::{ApiKey, Call},
+    bounded::Bounded,
+    clock::Clock,
+    control::Counts,
+    faults::Faults,
+    keys::{KeyRing, KeySet},
+    oauth::{Client, Ledger},
+};
+
+const API_KEYS: usize = 10_000;
+
+/// SHA-256 of a secret: what is kept instead of it.
+pub(crate) type Digest = [u8; 32];
+
+/// What every handler is given.
+pub(crate) struct World {
+    /// `http://host:port`, without a slash at the end.
+    pub(crate) base: String,
+    pub(crate) clock: Clock,
+    /// Registered OAuth clients, the default one first.
+    pub(crate) clients: Vec<Client>,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) faults: Faults,
+    pub(crate) counts: Counts,
+    pub(crate) keys: KeyRing,
+    pub(crate) ledger: Ledger,
+    pub(crate) api_keys: Bounded<Digest, ApiKey>,
+    pub(crate) calls: VecDeque<Call>,
+}
+
+impl World {
+    pub(crate) fn new(base: String, clients: Vec<Client>, faults: Faults) -> Self {
+        let state = State {
+            faults,
+            counts: Counts::default(),
+            keys: KeyRing::new(KeySet::generate()),
+            ledger: Ledger::new(),
+            api_keys: Bounded::new(API_KEYS),
+            calls: VecDeque::new(),
+        };
+        Self { base, clock: Clock::default(), clients, state: Mutex::new(state) }
+    }
+
+    /// The state. A handler that panicked left it usable: every change is a single insertion or assignment.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        format!("{}/idp", self.base)
+    }
+}
+
+/// SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}

@@ -1,0 +1,156 @@
+//! Each fault does what it says, and nothing else.
+
+use std::time::{Duration, Instant};
+
+use alter_sandbox::{Faults, Sandbox, TokenFault};
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use super::{
+    get, http, json as body,
+    oauth::{refresh, token},
+    sandbox,
+};
+
+async fn control(sandbox: &Sandbox, change: &Value) -> Response {
+    http().post(sandbox.control_url()).json(change).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn faults_set_over_http_and_by_method_are_the_same() {
+    let sandbox = sandbox().await;
+    let change =
+        json!({"delay_ms": 5, "expires_in": 60, "rotate": true, "token_fault": "html403", "api_status": 500});
+    let answer = control(&sandbox, &change).await;
+    assert_eq!(answer.status(), 200);
+    let wanted = Faults::default()
+        .delay_ms(5)
+        .expires_in(60)
+        .rotate(true)
+        .token_fault(TokenFault::Html403)
+        .api_status(500);
+    assert_eq!(sandbox.faults(), wanted);
+    control(&sandbox, &json!({"token_fault": "none", "api_status": null})).await;
+    assert_eq!(sandbox.faults(), Faults::default().delay_ms(5).expires_in(60).rotate(true));
+
+    let report = body(http().get(sandbox.control_url()).send().await.unwrap()).await;
+    for count in ["token_calls", "refreshes", "refused_refreshes", "api_calls"] {
+        assert_eq!(report[count], 0, "{report}");
+    }
+    assert_eq!(report["faults"]["rotate"], true);
+}
+
+#[tokio::test]
+async fn a_change_with_a_mistake_is_refused_whole_and_says_what_is_allowed() {
+    let sandbox = sandbox().await;
+    for (change, field) in [
+        (json!({"rotate": true, "token_fault": "explode"}), json!("token_fault")),
+        (json!({"rotate": true, "token_fault": 3}), json!("token_fault")),
+        (json!({"rotate": true, "delay": 3}), json!("delay")),
+        (json!({"rotate": "yes"}), json!("rotate")),
+        (json!({"rotate": true, "delay_ms": -1}), json!("delay_ms")),
+        (json!({"rotate": true, "api_status": 99}), json!("api_status")),
+        (json!([1]), json!(null)),
+    ] {
+        let answer = control(&sandbox, &change).await;
+        assert_eq!(answer.status(), 400);
+        let error = body(answer).await;
+        assert_eq!((&error["error"], &error["field"]), (&"invalid_control".into(), &field), "{error}");
+        assert!(error["message"].is_string());
+        if field == "token_fault" {
+            assert_eq!(error["allowed"], json!(["none", "drop", "html403", "invalid_grant", "server_error"]));
+        }
+    }
+    assert_eq!(sandbox.faults(), Faults::default());
+    let garbage = http().post(sandbox.control_url()).body("{").send().await.unwrap();
+    assert_eq!((garbage.status().as_u16(), &body(garbage).await["error"]), (400, &"invalid_control".into()));
+}
+
+#[tokio::test]
+async fn drop_rotates_and_then_closes_the_connection_without_an_answer() {
+    let sandbox = sandbox().await;
+    let held = sandbox.connect("user-1", "work").refresh_token;
+    sandbox.set_faults(Faults::default().rotate(true).token_fault(TokenFault::Drop));
+    let client = sandbox.client();
+    let call = http().post(sandbox.oauth_endpoints().token);
+    let call = call.basic_auth(client.client_id, Some(client.client_secret));
+    let error =
+        call.form(&[("grant_type", "refresh_token"), ("refresh_token", &held)]).send().await.unwrap_err();
+    assert!(!error.is_connect() && !error.is_timeout(), "it was sent and cut: {error:?}");
+    assert_eq!((sandbox.counts().refreshes, sandbox.counts().token_calls), (1, 1));
+
+    sandbox.set_faults(Faults::default().rotate(true));
+    assert_eq!(refresh(&sandbox, &held).await.status(), 400, "the token was spent although nobody heard");
+    assert_eq!(sandbox.counts().refused_refreshes, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_on_demand_spends_nothing() {
+    let sandbox = sandbox().await;
+    let held = sandbox.connect("user-1", "work").refresh_token;
+    for (fault, status, kind, refused) in [
+        (TokenFault::Html403, 403, "text/html; charset=utf-8", 0),
+        (TokenFault::ServerError, 500, "application/json", 0),
+        (TokenFault::InvalidGrant, 400, "application/json", 1),
+    ] {
+        sandbox.set_faults(Faults::default().rotate(true).token_fault(fault));
+        let answer = refresh(&sandbox, &held).await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["content-type"], kind);
+        assert_eq!((sandbox.counts().refreshes, sandbox.counts().refused_refreshes), (0, refused));
+        if fault == TokenFault::InvalidGrant {
+            assert_eq!(body(answer).await["error"], "invalid_grant");
+        }
+    }
+    sandbox.set_faults(Faults::default().rotate(true));
+    assert_eq!(refresh(&sandbox, &held).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_late_answer_was_carried_out_at_once() {
+    let sandbox = sandbox().await;
+    let held = sandbox.connect("user-1", "work").refresh_token;
+    sandbox.set_faults(Faults::default().rotate(true).delay_ms(150));
+    let started = Instant::now();
+    assert_eq!(refresh(&sandbox, &held).await.status(), 200);
+    assert!(started.elapsed() >= Duration::from_millis(150));
+
+    let held = sandbox.connect("user-1", "home").refresh_token;
+    sandbox.set_faults(Faults::default().rotate(true).delay_ms(60_000));
+    let form = [("grant_type", "refresh_token"), ("refresh_token", held.as_str())];
+    // A caller who hangs up has spent the token all the same.
+    let gone = tokio::time::timeout(Duration::from_millis(300), token(&sandbox, &form)).await;
+    assert!(gone.is_err());
+    sandbox.set_faults(Faults::default().rotate(true));
+    assert_eq!(refresh(&sandbox, &held).await.status(), 400);
+}
+
+#[tokio::test]
+async fn the_api_fails_on_demand_and_still_records() {
+    let sandbox = sandbox().await;
+    let token = sandbox.connect("user-1", "work").access_token;
+    let me = format!("{}/me", sandbox.api_url());
+    for status in [401, 429, 500] {
+        sandbox.set_faults(Faults::default().api_status(status));
+        let answer = get(&me, &token).await;
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers().contains_key("www-authenticate")),
+            (status, status == 401)
+        );
+    }
+    assert_eq!(sandbox.counts().api_calls, 3);
+    assert!(sandbox.calls().iter().all(|call| call.sub.as_deref() == Some("user-1")));
+}
+
+#[tokio::test]
+async fn the_key_set_can_be_late_or_refused() {
+    let sandbox = sandbox().await;
+    let url = format!("{}/jwks", sandbox.issuer());
+    sandbox.set_faults(Faults::default().jwks_status(503).jwks_delay_ms(100));
+    let started = Instant::now();
+    assert_eq!(http().get(&url).send().await.unwrap().status(), 503);
+    assert!(started.elapsed() >= Duration::from_millis(100));
+    sandbox.set_faults(Faults::default());
+    assert_eq!(http().get(&url).send().await.unwrap().status(), 200);
+    assert_eq!(sandbox.counts().jwks_calls, 2);
+}

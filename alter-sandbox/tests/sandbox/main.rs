@@ -1,0 +1,73 @@
+//! The sandbox over real sockets: what it promises to those who test against it.
+
+mod api;
+mod faults;
+mod idp;
+mod oauth;
+
+use alter_sandbox::Sandbox;
+use reqwest::{Client, Response};
+use serde_json::Value;
+
+async fn sandbox() -> Sandbox {
+    Sandbox::builder().start().await.unwrap()
+}
+
+/// No redirects, no proxy, no cookies: what is seen is what the sandbox answered.
+fn http() -> Client {
+    Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
+
+async fn get(url: &str, bearer: &str) -> Response {
+    http().get(url).bearer_auth(bearer).send().await.unwrap()
+}
+
+async fn json(response: Response) -> Value {
+    response.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_address_that_others_can_reach_is_refused() {
+    let error = Sandbox::builder().listen("0.0.0.0:0".parse().unwrap()).start().await.unwrap_err();
+    assert!(matches!(error, alter_sandbox::SandboxError::NotLoopback { .. }), "{error}");
+    assert!(error.to_string().contains("127.0.0.1:0"), "the message says what to use: {error}");
+}
+
+#[tokio::test]
+async fn a_taken_address_is_a_typed_error() {
+    let first = sandbox().await;
+    let error = Sandbox::builder().listen(first.addr()).start().await.unwrap_err();
+    assert!(matches!(error, alter_sandbox::SandboxError::Bind { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn stop_lets_a_request_in_flight_finish_and_then_nothing_answers() {
+    let sandbox = sandbox().await;
+    let credential = sandbox.connect("user-1", "work");
+    let url = format!("{}/stream?chunks=3&delay_ms=100", sandbox.api_url());
+    let streaming = get(&url, &credential.access_token).await;
+    let me = format!("{}/me", sandbox.api_url());
+    let (body, ()) = tokio::join!(streaming.text(), sandbox.stop());
+    assert_eq!(body.unwrap().lines().count(), 3);
+    assert!(http().get(me).send().await.is_err());
+}
+
+#[tokio::test]
+async fn drop_cuts_what_is_in_flight() {
+    let sandbox = sandbox().await;
+    let credential = sandbox.connect("user-1", "work");
+    let url = format!("{}/stream?chunks=100&delay_ms=1000", sandbox.api_url());
+    let streaming = get(&url, &credential.access_token).await;
+    drop(sandbox);
+    assert!(streaming.text().await.is_err());
+}
+
+#[tokio::test]
+async fn debug_shows_no_secret() {
+    let sandbox = sandbox().await;
+    let (client, credential) = (sandbox.client(), sandbox.connect("user-1", "work"));
+    let shown = format!("{sandbox:?} {client:?} {credential:?} {:?}", sandbox.faults());
+    for secret in [&client.client_secret, &credential.access_token, &credential.refresh_token] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
