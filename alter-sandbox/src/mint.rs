@@ -35,7 +35,7 @@ pub struct TokenRequest {
     without: Vec<String>,
     headers: Vec<(String, Value)>,
     claims: Vec<(String, Value)>,
-    pub(crate) algorithm: TokenAlgorithm,
+    algorithm: TokenAlgorithm,
 }
 
 impl TokenRequest {

@@ -1,6 +1,16 @@
 //! The listener: HTTP/1.1 on loopback, with connections that a handler can cut.
 
-use std::{convert::Infallible, future::pending, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, extract::Request, response::Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -121,7 +131,10 @@ async fn serve(stream: TcpStream, router: Router, closing: CancellationToken, cu
     // Small answers wait 40 ms for the peer's acknowledgement otherwise. A failure costs only that time.
     let _ = stream.set_nodelay(true);
     let connection = Connection(cut.clone());
+    let asked = Arc::new(AtomicBool::new(false));
+    let first = Arc::clone(&asked);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        first.store(true, Ordering::Relaxed);
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(connection.clone());
         let answer = router.clone().call(request);
@@ -135,6 +148,10 @@ async fn serve(stream: TcpStream, router: Router, closing: CancellationToken, cu
             biased;
             () = cut.cancelled() => return,
             () = closing.cancelled(), if !draining => {
+                // A peer that has connected and not asked would be waited for otherwise.
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
                 draining = true;
                 http.as_mut().graceful_shutdown();
             }

@@ -14,7 +14,7 @@ use crate::{
     control::Counts,
     faults::Faults,
     keys::{KeyRing, KeySet},
-    oauth::{Client, Ledger},
+    oauth::{Client, Ledger, Terms},
 };
 
 const API_KEYS: usize = 10_000;
@@ -39,6 +39,13 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
     pub(crate) api_keys: Bounded<Digest, ApiKey>,
     pub(crate) calls: VecDeque<Call>,
+}
+
+impl State {
+    /// The terms on which tokens are issued at `now_ms`.
+    pub(crate) fn terms(&self, now_ms: i64) -> Terms {
+        Terms { now_ms, expires_in: self.faults.expires_in, rotate: self.faults.rotate }
+    }
 }
 
 impl World {

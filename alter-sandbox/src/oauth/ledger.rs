@@ -72,6 +72,17 @@ pub(crate) struct Issued {
     pub(crate) scope: String,
 }
 
+/// On what terms tokens are issued just now.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    /// Milliseconds since the Unix epoch.
+    pub(crate) now_ms: i64,
+    /// Lifetime of access tokens, in seconds.
+    pub(crate) expires_in: u64,
+    /// Whether a refresh replaces the refresh token.
+    pub(crate) rotate: bool,
+}
+
 /// Whom an access token stands for.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
@@ -107,8 +118,7 @@ impl Ledger {
         sub: &str,
         account: &str,
         scope: &str,
-        now_ms: i64,
-        expires_in: u64,
+        terms: Terms,
     ) -> Issued {
         let id = self.next;
         self.next += 1;
@@ -123,9 +133,9 @@ impl Ledger {
             },
         );
         Issued {
-            access_token: self.issue_access(id, scope, now_ms, expires_in),
+            access_token: self.issue_access(id, scope, terms),
             refresh_token: self.issue_refresh(id),
-            expires_in,
+            expires_in: terms.expires_in,
             scope: scope.to_owned(),
         }
     }
@@ -146,8 +156,7 @@ impl Ledger {
         client_id: &str,
         redirect_uri: &str,
         verifier: &str,
-        now_ms: i64,
-        expires_in: u64,
+        terms: Terms,
     ) -> Result<(Issued, Identity), OauthError> {
         let digest = sha256(code.as_bytes());
         let known = self.codes.get_mut(&digest).filter(|code| code.request.client_id == client_id);
@@ -160,7 +169,7 @@ impl Ledger {
             return Err(OauthError::InvalidGrant("the code has been used"));
         }
         entry.redeemed = true;
-        if now_ms >= entry.expires_ms {
+        if terms.now_ms >= entry.expires_ms {
             return Err(OauthError::InvalidGrant("the code has expired"));
         }
         if entry.request.redirect_uri != redirect_uri {
@@ -175,19 +184,17 @@ impl Ledger {
         let (scope, nonce) = (request.scope.clone(), request.nonce.clone());
         let id = self.next;
         entry.grant = Some(id);
-        let issued = self.grant(client_id, &sub, &account, &scope, now_ms, expires_in);
+        let issued = self.grant(client_id, &sub, &account, &scope, terms);
         Ok((issued, Identity { sub, account, nonce }))
     }
 
-    /// Spends a refresh token (RFC 6749 §6); with `rotate` the answer holds a new one and the old one is dead.
+    /// Spends a refresh token (RFC 6749 §6); with [`Terms::rotate`] the answer holds a new one and the old one is dead.
     pub(super) fn refresh(
         &mut self,
         token: &str,
         client_id: &str,
         scope: Option<&str>,
-        rotate: bool,
-        now_ms: i64,
-        expires_in: u64,
+        terms: Terms,
     ) -> Result<Issued, OauthError> {
         let digest = sha256(token.as_bytes());
         let Some(entry) = self.refresh.get_mut(&digest) else {
@@ -207,10 +214,10 @@ impl Ledger {
         if !scope.split(' ').all(|wanted| granted.contains(&wanted)) {
             return Err(OauthError::InvalidScope);
         }
-        entry.spent = rotate;
-        let refresh_token = if rotate { self.issue_refresh(id) } else { token.to_owned() };
-        let access_token = self.issue_access(id, &scope, now_ms, expires_in);
-        Ok(Issued { access_token, refresh_token, expires_in, scope })
+        entry.spent = terms.rotate;
+        let refresh_token = if terms.rotate { self.issue_refresh(id) } else { token.to_owned() };
+        let access_token = self.issue_access(id, &scope, terms);
+        Ok(Issued { access_token, refresh_token, expires_in: terms.expires_in, scope })
     }
 
     /// Revokes a token (RFC 7009 §2.1): an access token alone, with a refresh token the whole grant. An unknown
@@ -246,17 +253,20 @@ impl Ledger {
 
     /// Revokes every grant of this account and answers how many there were.
     pub(crate) fn disconnect(&mut self, sub: &str, account: &str) -> usize {
-        let grants = self.grants.values_mut();
-        grants
-            .filter(|grant| !grant.revoked && grant.sub == sub && grant.account == account)
-            .map(|grant| grant.revoked = true)
-            .count()
+        let mut ended = 0;
+        for grant in self.grants.values_mut() {
+            if !grant.revoked && grant.sub == sub && grant.account == account {
+                grant.revoked = true;
+                ended += 1;
+            }
+        }
+        ended
     }
 
-    fn issue_access(&mut self, grant: GrantId, scope: &str, now_ms: i64, expires_in: u64) -> String {
+    fn issue_access(&mut self, grant: GrantId, scope: &str, terms: Terms) -> String {
         let token = secret("at");
-        let life_ms = i64::try_from(expires_in.saturating_mul(1000)).unwrap_or(i64::MAX);
-        let expires_ms = now_ms.saturating_add(life_ms);
+        let life_ms = i64::try_from(terms.expires_in.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let expires_ms = terms.now_ms.saturating_add(life_ms);
         let entry = Access { grant, scope: scope.to_owned(), expires_ms, revoked: false };
         self.access.insert(sha256(token.as_bytes()), entry);
         token

@@ -17,7 +17,7 @@ use axum::{
 };
 
 pub use client::Client;
-pub(crate) use ledger::Ledger;
+pub(crate) use ledger::{Ledger, Terms};
 
 use crate::state::World;
 
@@ -90,9 +90,9 @@ pub(crate) fn routes() -> Router<Arc<World>> {
 /// The issue path of the code flow, without the browser.
 pub(crate) fn connect(world: &World, sub: &str, account: &str) -> Credential {
     let mut state = world.lock();
-    let expires_in = state.faults.expires_in;
+    let terms = state.terms(world.clock.now_ms());
     let client_id = &world.clients[0].client_id;
-    let issued = state.ledger.grant(client_id, sub, account, "read write", world.clock.now_ms(), expires_in);
+    let issued = state.ledger.grant(client_id, sub, account, "read write", terms);
     Credential {
         access_token: issued.access_token,
         refresh_token: issued.refresh_token,

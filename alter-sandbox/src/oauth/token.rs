@@ -85,13 +85,12 @@ fn carry_out(
     let client_id = &world.authenticate(headers, form)?.client_id;
     let required =
         |name: &str| form.get(name).ok_or_else(|| OauthError::InvalidRequest(format!("{name} is missing")));
-    let (now_ms, expires_in) = (world.clock.now_ms(), state.faults.expires_in);
+    let terms = state.terms(world.clock.now_ms());
     match required("grant_type")? {
         "authorization_code" => {
             let (code, redirect_uri) = (required("code")?, required("redirect_uri")?);
             let verifier = required("code_verifier")?;
-            let (issued, identity) =
-                state.ledger.redeem(code, client_id, redirect_uri, verifier, now_ms, expires_in)?;
+            let (issued, identity) = state.ledger.redeem(code, client_id, redirect_uri, verifier, terms)?;
             let openid = issued.scope.split(' ').any(|scope| scope == "openid");
             let mut body = body(issued);
             if openid {
@@ -100,9 +99,8 @@ fn carry_out(
             Ok(Value::Object(body))
         }
         "refresh_token" => {
-            let rotate = state.faults.rotate;
             let (token, scope) = (required("refresh_token")?, form.get("scope"));
-            let issued = state.ledger.refresh(token, client_id, scope, rotate, now_ms, expires_in)?;
+            let issued = state.ledger.refresh(token, client_id, scope, terms)?;
             Ok(Value::Object(body(issued)))
         }
         _ => Err(OauthError::UnsupportedGrantType),

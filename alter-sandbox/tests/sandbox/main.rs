@@ -55,6 +55,28 @@ async fn stop_lets_a_request_in_flight_finish_and_then_nothing_answers() {
 }
 
 #[tokio::test]
+async fn stop_does_not_wait_for_a_peer_that_never_asked() {
+    let sandbox = sandbox().await;
+    let _silent = tokio::net::TcpStream::connect(sandbox.addr()).await.unwrap();
+    // Its connection has been accepted once a later one has been answered.
+    http().get(sandbox.control_url()).send().await.unwrap();
+    let started = std::time::Instant::now();
+    sandbox.stop().await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn it_listens_on_the_other_loopback_too() {
+    let Ok(sandbox) = Sandbox::builder().listen("[::1]:0".parse().unwrap()).start().await else {
+        return; // a machine without IPv6
+    };
+    let credential = sandbox.connect("user-1", "work");
+    let me = get(&format!("{}/me", sandbox.api_url()), &credential.access_token).await;
+    assert_eq!(me.status(), 200);
+    assert!(sandbox.issuer().starts_with("http://[::1]:"));
+}
+
+#[tokio::test]
 async fn drop_cuts_what_is_in_flight() {
     let sandbox = sandbox().await;
     let credential = sandbox.connect("user-1", "work");
