@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     keys::{KeySet, TokenAlgorithm, jwk_set},
@@ -50,7 +50,8 @@ async fn discovery(State(world): State<Arc<World>>) -> Response {
         "response_types_supported": ["code"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256", "RS256", "EdDSA"],
+        "id_token_signing_alg_values_supported":
+            world.algorithms.iter().map(|alg| alg.as_str()).collect::<Vec<_>>(),
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": ["openid", "read", "write"],
@@ -71,11 +72,7 @@ async fn jwks(State(world): State<Arc<World>>) -> Response {
     if let Some(status) = refused.and_then(|code| StatusCode::from_u16(code).ok()) {
         return (status, Json(json!({"error": "unavailable"}))).into_response();
     }
-    let mut sets = Vec::with_capacity(published.len());
-    for set in published {
-        sets.push(set.ready().await);
-    }
-    Json(jwk_set(&sets)).into_response()
+    off_the_runtime(move || jwk_set(&published, &world.algorithms)).await
 }
 
 async fn mint(State(world): State<Arc<World>>, RawQuery(query): RawQuery) -> Response {
@@ -88,11 +85,15 @@ async fn mint(State(world): State<Arc<World>>, RawQuery(query): RawQuery) -> Res
     };
     let keys = world.lock().keys.current();
     let (issuer, now) = (world.issuer(), world.clock.now());
-    // RSA takes milliseconds to sign with and a fraction of a second to make a key for.
-    let minting = tokio::task::spawn_blocking(move || request.sign(&issuer, now, &keys));
-    match minting.await {
-        Ok(token) => Json(json!({ "token": token })).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    off_the_runtime(move || json!({ "token": request.sign(&issuer, now, &keys) })).await
+}
+
+/// RSA takes milliseconds to sign with and a fraction of a second to make a key for.
+async fn off_the_runtime(work: impl FnOnce() -> Value + Send + 'static) -> Response {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(body) => Json(body).into_response(),
+        // The runtime is shutting down.
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 

@@ -54,6 +54,10 @@ impl TokenAlgorithm {
     }
 }
 
+/// The algorithms a provider may publish keys for.
+pub(crate) const SIGNING: [TokenAlgorithm; 3] =
+    [TokenAlgorithm::Es256, TokenAlgorithm::EdDsa, TokenAlgorithm::Rs256];
+
 impl FromStr for TokenAlgorithm {
     type Err = String;
 
@@ -166,30 +170,13 @@ impl KeySet {
 
     /// The key that signs `alg`; for the attacks, the key that they impersonate.
     ///
-    /// Blocks for the making of the RSA key: in async code, after [`KeySet::ready`].
+    /// The first use of the RSA key blocks for the making of it.
     pub(crate) fn key(&self, alg: TokenAlgorithm) -> &SigningKey {
         match alg {
             TokenAlgorithm::Es256 | TokenAlgorithm::None | TokenAlgorithm::Hs256 => &self.ec,
             TokenAlgorithm::EdDsa => &self.ed,
             TokenAlgorithm::Rs256 => self.rsa.get_or_init(SigningKey::rsa),
         }
-    }
-
-    fn jwks(&self) -> [Value; 3] {
-        [TokenAlgorithm::Es256, TokenAlgorithm::EdDsa, TokenAlgorithm::Rs256].map(|alg| self.key(alg).jwk())
-    }
-
-    /// Makes the RSA key on a blocking thread if there is none yet.
-    pub(crate) async fn ready(self: Arc<Self>) -> Arc<Self> {
-        if self.rsa.get().is_none() {
-            let set = Arc::clone(&self);
-            let making = tokio::task::spawn_blocking(move || {
-                set.key(TokenAlgorithm::Rs256);
-            });
-            // It fails only when the runtime shuts down; then whoever needs the key makes it in place.
-            let _ = making.await;
-        }
-        self
     }
 }
 
@@ -220,9 +207,10 @@ impl KeyRing {
     }
 }
 
-/// The JWK set document (RFC 7517 §5) of these generations.
-pub(crate) fn jwk_set(sets: &[Arc<KeySet>]) -> Value {
-    let keys: Vec<Value> = sets.iter().flat_map(|set| set.jwks()).collect();
+/// The JWK set document (RFC 7517 §5) of these generations. Blocks where an RSA key has to be made.
+pub(crate) fn jwk_set(sets: &[Arc<KeySet>], algorithms: &[TokenAlgorithm]) -> Value {
+    let keys: Vec<Value> =
+        sets.iter().flat_map(|set| algorithms.iter().map(|&alg| set.key(alg).jwk())).collect();
     json!({ "keys": keys })
 }
 

@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     control::Counts,
     faults::Faults,
-    keys::{KeyRing, KeySet},
+    keys::{KeyRing, KeySet, TokenAlgorithm},
     oauth::{Client, Ledger, Terms},
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     /// Registered OAuth clients, the default one first.
     pub(crate) clients: Vec<Client>,
+    /// The algorithms whose keys are published.
+    pub(crate) algorithms: Vec<TokenAlgorithm>,
     state: Mutex<State>,
 }
 
@@ -49,7 +51,12 @@ impl State {
 }
 
 impl World {
-    pub(crate) fn new(base: String, clients: Vec<Client>, faults: Faults) -> Self {
+    pub(crate) fn new(
+        base: String,
+        clients: Vec<Client>,
+        algorithms: Vec<TokenAlgorithm>,
+        faults: Faults,
+    ) -> Self {
         let state = State {
             faults,
             counts: Counts::default(),
@@ -58,7 +65,7 @@ impl World {
             api_keys: Bounded::new(API_KEYS),
             calls: VecDeque::new(),
         };
-        Self { base, clock: Clock::default(), clients, state: Mutex::new(state) }
+        Self { base, clock: Clock::default(), clients, algorithms, state: Mutex::new(state) }
     }
 
     /// The state. A handler that panicked left it usable: every change is a single insertion or assignment.

@@ -136,6 +136,17 @@ async fn rotation_publishes_a_new_key_and_retiring_withdraws_the_old_ones() {
 }
 
 #[tokio::test]
+async fn a_provider_publishes_the_algorithms_it_was_built_with() {
+    let sandbox = Sandbox::builder().algorithms([TokenAlgorithm::EdDsa]).start().await.unwrap();
+    let discovery = format!("{}/.well-known/openid-configuration", sandbox.issuer());
+    let document = json(http().get(discovery).send().await.unwrap()).await;
+    assert_eq!(document["id_token_signing_alg_values_supported"], serde_json::json!(["EdDSA"]));
+    assert_eq!(key_set(&sandbox).await.keys.len(), 1);
+    verified(&sandbox, &sandbox.mint(TokenRequest::subject("u").algorithm(TokenAlgorithm::EdDsa))).await;
+    assert!(verify(&sandbox, &sandbox.mint(TokenRequest::subject("u"))).await.is_err());
+}
+
+#[tokio::test]
 async fn a_mint_request_with_a_mistake_says_which() {
     let sandbox = sandbox().await;
     for (query, named) in [
