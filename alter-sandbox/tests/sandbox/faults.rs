@@ -154,3 +154,23 @@ async fn the_key_set_can_be_late_or_refused() {
     assert_eq!(http().get(&url).send().await.unwrap().status(), 200);
     assert_eq!(sandbox.counts().jwks_calls, 2);
 }
+
+#[tokio::test]
+async fn drop_cuts_its_own_connection_and_is_carried_out_once_on_a_warm_one() {
+    let sandbox = sandbox().await;
+    let credential = sandbox.connect("user-1", "work");
+    // A call in flight on another connection goes on.
+    let url = format!("{}/stream?chunks=4&delay_ms=50", sandbox.api_url());
+    let streaming = get(&url, &credential.access_token).await;
+    let (client, warm) = (sandbox.client(), http());
+    let spend = || {
+        let call = warm.post(sandbox.oauth_endpoints().token);
+        let call = call.basic_auth(&client.client_id, Some(&client.client_secret));
+        call.form(&[("grant_type", "refresh_token"), ("refresh_token", &credential.refresh_token)]).send()
+    };
+    assert_eq!(spend().await.unwrap().bytes().await.map(|body| body.is_empty()).ok(), Some(false));
+    sandbox.set_faults(Faults::default().token_fault(TokenFault::Drop));
+    assert!(spend().await.is_err());
+    assert_eq!(sandbox.counts().token_calls, 2, "the client has not sent it again by itself");
+    assert_eq!(streaming.text().await.unwrap().lines().count(), 4);
+}

@@ -252,3 +252,15 @@ async fn a_revoked_refresh_token_takes_the_whole_grant_with_it() {
     assert_eq!(sandbox.disconnect("user-1", "home"), 1);
     assert_eq!(get(&me, &alive.access_token).await.status(), 401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_refreshes_at_once_with_rotation_exactly_one_wins() {
+    let sandbox = sandbox().await;
+    sandbox.set_faults(Faults::default().rotate(true));
+    let held = sandbox.connect("user-1", "work").refresh_token;
+    let statuses = futures_util::future::join_all((0..32).map(|_| refresh(&sandbox, &held))).await;
+    let won = statuses.iter().filter(|answer| answer.status() == 200).count();
+    assert_eq!(won, 1);
+    let counts = sandbox.counts();
+    assert_eq!((counts.token_calls, counts.refreshes, counts.refused_refreshes), (32, 1, 31));
+}
