@@ -79,6 +79,11 @@ def generated(choose):
     return arguments
 
 
+def ordered(arguments):
+    """The arguments with the context as pairs: its order is part of what is signed."""
+    return {**arguments, "context": list(arguments.get("context", {}).items())}
+
+
 class SignedBytes(unittest.TestCase):
     def test_both_clients_sign_the_same_bytes(self):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
@@ -95,7 +100,7 @@ class SignedBytes(unittest.TestCase):
         asyncio.run(self.send(requests))
         self.assertEqual(len(Recorder.seen), REQUESTS)
 
-        lines = [json.dumps({"key": KEY, "arguments": one, "recorded": seen})
+        lines = [json.dumps({"key": KEY, "arguments": ordered(one), "recorded": seen})
                  for one, seen in zip(requests, Recorder.seen)]
         probe = subprocess.run([PROBE], input="\n".join(lines), capture_output=True, text=True, timeout=120)
         self.assertEqual(probe.returncode, 0, probe.stderr[-2000:])
