@@ -3,8 +3,10 @@
 
 pub mod bearer;
 pub mod clock;
+pub mod error;
 pub mod scope;
 mod user_token;
 pub mod wire;
 
+pub use error::{Error, Kind, Recovery, Retry};
 pub use user_token::{MAX_TOKEN_LEN, TokenFormatError, UserToken};
