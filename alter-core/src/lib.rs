@@ -4,6 +4,8 @@
 pub mod bearer;
 pub mod clock;
 pub mod error;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 pub mod scope;
 mod user_token;
 pub mod wire;
