@@ -82,17 +82,26 @@ impl CurrentKeys {
         Some(set)
     }
 
-    /// The set to verify with when [`now`](Self::now) has none: waits for a fetch.
+    /// The set to verify with when [`now`](Self::now) has none: waits for a fetch, unless one has just failed.
     pub(super) async fn fetched(&self, now: Timestamp) -> Option<Arc<KeySet>> {
-        self.wait(self.start(Need::Empty, now)?).await;
+        if let Some(before) = self.start(Need::Empty, now) {
+            self.wait(before).await;
+        }
+        // Also when nothing was started: another caller's fetch may have ended since this one looked.
         self.now(self.0.clock.now())
     }
 
-    /// The set after a refresh for a key that is not in the current one; `None` when there was one for such a reason
-    /// less than 30 seconds ago, or when it failed.
-    pub(super) async fn renewed(&self, now: Timestamp) -> Option<Arc<KeySet>> {
-        self.wait(self.start(Need::Unknown, now)?).await;
-        self.now(self.0.clock.now())
+    /// A set newer than `seen`, in which the caller's key is not: one that came since, or that of a refresh. `None` when
+    /// there was a refresh for such a reason less than 30 seconds ago, or when it failed.
+    pub(super) async fn newer(&self, seen: &Arc<KeySet>, now: Timestamp) -> Option<Arc<KeySet>> {
+        let newer = |keys: Arc<KeySet>| (!Arc::ptr_eq(&keys, seen)).then_some(keys);
+        if let Some(keys) = self.0.set.load_full().and_then(newer) {
+            return Some(keys);
+        }
+        if let Some(before) = self.start(Need::Unknown, now) {
+            self.wait(before).await;
+        }
+        self.now(self.0.clock.now()).and_then(newer)
     }
 
     /// Asks for a refresh because a signature was wrong: the issuer may have put a new key under an old name. Nobody

@@ -84,8 +84,8 @@ impl JwtVerifier {
         };
         let signed_by = match signer(&keys, &token) {
             Err(JwtError::UnknownKey) => {
-                let renewed = self.keys.renewed(now).await.ok_or(JwtError::UnknownKey)?;
-                signer(&renewed, &token)
+                let newer = self.keys.newer(&keys, now).await.ok_or(JwtError::UnknownKey)?;
+                signer(&newer, &token)
             }
             known => known,
         };

@@ -1,6 +1,6 @@
 //! Keys over HTTP, by discovery or from a known address.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, StatusCode, header, redirect};
@@ -19,7 +19,7 @@ const MAX_BODY: usize = 1024 * 1024;
 ///
 /// Each fetch is one GET: `https` (`http` only on loopback), five seconds for all of it, at most 1 MiB, no redirects, no
 /// cookies, nothing sent but the request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpKeys {
     url: Url,
     client: Client,
@@ -76,6 +76,13 @@ impl HttpKeys {
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
+    }
+}
+
+/// The address without its query. Not the client: its `Debug` shows proxies, which may hold passwords.
+impl fmt::Debug for HttpKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpKeys({}{})", self.url.origin().ascii_serialization(), self.url.path())
     }
 }
 

@@ -29,6 +29,29 @@ async fn callers_at_once_share_one_fetch() {
     assert_eq!(published.fetches(), 1);
 }
 
+/// Nobody may be refused for having looked a moment before another caller's fetch ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_on_many_threads_all_see_the_one_fetch() {
+    for _ in 0..100 {
+        let (old, new) = (Signer::ed("old"), Signer::ed("new"));
+        let published = Published::new(jwks(&[&old]));
+        let (verifier, _) = verifier(&published);
+        for (signer, fetches) in [(&old, 1), (&new, 2)] {
+            let set = if fetches == 1 { jwks(&[&old]) } else { jwks(&[&old, &new]) };
+            published.set(Endpoint::Answers(set));
+            let callers = (0..16).map(|n| {
+                let (verifier, token) =
+                    (verifier.clone(), signer.token(&json!({"sub": format!("user-{n}")})));
+                tokio::spawn(async move { verifier.verify(&token).await })
+            });
+            for user in join_all(callers).await {
+                assert_eq!(user.unwrap().map(|user| user.key_id.clone()), Ok(Some(signer.id().into())));
+            }
+            assert_eq!(published.fetches(), fetches);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_key_is_looked_up_once_in_thirty_seconds_whoever_asks() {
     let (known, unknown) = (Signer::ed("known"), Signer::ed("unknown"));

@@ -64,6 +64,8 @@ async fn discovery_keeps_to_the_issuer_and_to_safe_addresses() {
         let error = HttpKeys::discover(&base).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
+    let shown = format!("{:?}", HttpKeys::at("https://id.example.com/keys?code=secret").unwrap());
+    assert_eq!(shown, "HttpKeys(https://id.example.com/keys)");
     assert!(matches!(HttpKeys::discover("http://id.example.com").await, Err(KeySourceError::Address(_))));
 }
 
