@@ -1,6 +1,7 @@
 //! alter-core
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod bearer;
 pub mod clock;
 pub mod error;
