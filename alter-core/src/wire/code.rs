@@ -81,13 +81,13 @@ codes! {
     AgentRevoked = "agent_revoked", 401;
     /// The user's JWT was refused.
     JwtValidationError = "jwt_validation_error", 401;
-    /// A signature header is missing, repeated or malformed. [ours]
+    /// A signature header is missing, repeated or malformed. Ours.
     SignatureRequired = "signature_required", 401;
-    /// The signature is not that of the request. [ours]
+    /// The signature is not that of the request. Ours.
     InvalidSignature = "invalid_signature", 401;
-    /// The timestamp is outside the window. [ours]
+    /// The timestamp is outside the window. Ours.
     TimestampOutOfWindow = "timestamp_out_of_window", 401;
-    /// The nonce was used before. [ours]
+    /// The nonce was used before. Ours.
     NonceReplayed = "nonce_replayed", 401;
     // 403: policy, scope, state of the grant.
     /// The API key lacks a scope.
@@ -131,7 +131,7 @@ codes! {
     SecretNotFound = "secret_not_found", 404;
     /// No such key of this agent.
     KeyNotFound = "key_not_found", 404;
-    /// No such route. [ours]
+    /// No such route. Ours.
     NotFound = "not_found", 404;
     /// The grant existed and is gone.
     GrantDeleted = "grant_deleted", 410;
@@ -191,10 +191,10 @@ codes! {
     UserLimitsRequireProxy = "user_limits_require_proxy", 400;
     /// A constraint that is not a subset of the key's scopes, or malformed.
     ConstraintNotNarrowing = "constraint_not_narrowing", 400;
-    /// The body is not JSON of the documented form. [ours]
+    /// The body is not JSON of the documented form. Ours.
     InvalidRequest = "invalid_request", 400;
     // 413, 422: the call as such.
-    /// The body is larger than the vault takes. [ours]
+    /// The body is larger than the vault takes. Ours.
     BodyTooLarge = "body_too_large", 413;
     /// The URL may not be reached under this provider, or is unsafe.
     BlockedDestination = "blocked_destination", 422;
@@ -218,7 +218,7 @@ codes! {
     AppNotFoundForKey = "app_not_found_for_key", 500;
     /// The vault cannot serve for now; nothing was released.
     ServiceUnavailable = "service_unavailable", 503;
-    /// The vault failed; nothing was released. [ours]
+    /// The vault failed; nothing was released. Ours.
     InternalError = "internal_error", 500;
 }
 

@@ -121,7 +121,7 @@ pub struct TokenResponse {
     /// Further headers and query parameters to set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub additional_injections: Option<Vec<Injection>>,
-    /// Hosts that the credential may be sent to: `api.example.com`, `*.example.com`, with an optional port. [ours]
+    /// Hosts that the credential may be sent to: `api.example.com`, `*.example.com`, with an optional port. Ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_hosts: Option<Vec<String>>,
     /// What the vault went through to get the token. Never fatal: a malformed one is dropped.
