@@ -10,7 +10,7 @@ import urllib.request
 
 BIN = pathlib.Path(os.environ["ALTER_BIN_DIR"])
 SERVER = BIN / "alter-server"
-PROBE = BIN / "wire-probe"
+PROBE = BIN / "examples" / "wire-probe"
 READY_SECONDS = 60
 
 
