@@ -3,5 +3,6 @@
 
 pub mod audit;
 pub mod domain;
+pub mod resolve;
 pub mod seal;
 pub mod store;

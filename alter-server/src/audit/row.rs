@@ -229,3 +229,53 @@ pub struct AuditPage {
     /// Where to continue; `None` at the end.
     pub next: Option<u64>,
 }
+
+/// Headers and bodies of a reported call, as they are sealed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct ReportedBodies {
+    /// JSON text of the filtered request headers.
+    pub request_headers: Option<String>,
+    /// Request body as text.
+    pub request_body: Option<String>,
+    /// JSON text of the filtered response headers.
+    pub response_headers: Option<String>,
+    /// Response body as text.
+    pub response_body: Option<String>,
+}
+
+impl ReportedBodies {
+    /// Most bytes that are kept of each text (spec/01 §7.3).
+    pub const MAX: usize = 10_000;
+
+    /// The bytes that are sealed.
+    #[must_use]
+    pub fn to_bytes(&self) -> secrecy::SecretSlice<u8> {
+        // A struct of four texts always serialises; if it ever did not, nothing would be kept of it.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    /// Reads back what [`Self::to_bytes`] wrote.
+    #[must_use]
+    pub fn from_bytes(bytes: &secrecy::SecretSlice<u8>) -> Option<Self> {
+        serde_json::from_slice(secrecy::ExposeSecret::expose_secret(bytes)).ok()
+    }
+}
+
+impl CallReport {
+    /// What of the report is sealed, cut to its limits; `None` if there is nothing.
+    #[must_use]
+    pub fn bodies(&self) -> Option<ReportedBodies> {
+        let cut = |text: &Option<String>| {
+            let text = text.as_deref()?;
+            Some(text[..text.floor_char_boundary(ReportedBodies::MAX)].to_owned())
+        };
+        let bodies = ReportedBodies {
+            request_headers: cut(&self.request_headers),
+            request_body: cut(&self.request_body),
+            response_headers: cut(&self.response_headers),
+            response_body: cut(&self.response_body),
+        };
+        (bodies != ReportedBodies::default()).then_some(bodies)
+    }
+}

@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{ActorId, AppId, KeyId, Scope};
+use super::{ActorId, AgentId, AppId, KeyId, Scope};
 
 /// The kinds of caller a client may claim to be (spec/01 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,13 +87,22 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// The managed agent that the caller header names: a UUID, unless the caller calls itself a service (spec/01 §3.1).
+    #[must_use]
+    pub fn asserted_agent(&self) -> Option<AgentId> {
+        if self.caller_type == Some(CallerType::Service) {
+            return None;
+        }
+        self.caller.as_deref()?.parse().ok()
+    }
+
     /// The id that stands for a text name. It is a function of app, type and name, so that no replica has to ask another
-    /// (spec/01 §3.1 wants one actor per app, caller and caller type). `None` without a name or when the name is the
-    /// UUID of a managed agent.
+    /// (spec/01 §3.1 wants one actor per app, caller and caller type). `None` without a name or when
+    /// the name is that of a managed agent.
     #[must_use]
     pub fn derived_id(&self, app_id: AppId) -> Option<ActorId> {
         let caller = self.caller.as_deref()?;
-        if Uuid::try_parse(caller).is_ok() {
+        if self.asserted_agent().is_some() {
             return None;
         }
         let mut hash = digest::Context::new(&digest::SHA256);

@@ -25,6 +25,7 @@ pub use id::{
     ActorId, AgentId, AppId, AuditId, GrantId, InvalidId, KeyId, RunId, SecretId, TokenGeneration, UserId,
 };
 pub use key::{ApiKey, KeyDigest, KeyKind, KeyMaterial, KeyStatus, NewKey, Scope};
+pub(crate) use provider::is_credential_name;
 pub use provider::{
     AdditionalInjection, Destination, HostPattern, Injection, InjectionTarget, InvalidProvider,
     OAuthSettings, Provider, ProviderId, ProviderKind, PutProvider, ValueSource,

@@ -35,10 +35,10 @@ impl Refusal {
     /// Most candidates that an `ambiguous_grant` names.
     pub const MAX_CANDIDATES: usize = 100;
 
-    /// A refusal without further fields.
+    /// A refusal without further fields. Boxed, since it travels as the rare side of a `Result`.
     #[must_use]
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Box<Self> {
+        Box::new(Self {
             code,
             message: message.into(),
             grant_id: None,
@@ -50,6 +50,6 @@ impl Refusal {
             account_was_provided: false,
             required: None,
             granted: Vec::new(),
-        }
+        })
     }
 }

@@ -9,7 +9,10 @@
 //! * A unit of work goes on when its caller stops waiting: cancellation loses the answer, never half of the work.
 
 mod command;
+#[cfg(test)]
+pub(crate) mod contract;
 mod error;
+pub mod sqlite;
 
 use std::fmt::Debug;
 

@@ -1,0 +1,135 @@
+//! The first step of every signed call's unit of work, and the row of one that is refused.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{columns::maybe_instant, writer::Unit};
+use crate::{
+    audit::{Action, AuditRow, Outcome as AuditOutcome},
+    domain::{Admission, AgentId, AgentStatus, KeyKind, Refusal},
+    resolve::{self, Caller, KeyState, NotAdmitted, ScopeSet},
+    store::{Outcome, StoreError},
+};
+use alter_core::wire::code::Code;
+
+/// How admission ended.
+pub(super) enum Admitted {
+    Yes(Caller),
+    No(Box<Refusal>),
+    Stale,
+}
+
+/// The row of a signed call, as far as the call itself fills it.
+pub(super) fn row_of(admission: &Admission, action: Action) -> AuditRow {
+    let mut row = AuditRow::draft(admission.app_id, admission.at, action, AuditOutcome::Allowed);
+    let actor = &admission.actor;
+    row.key_id = Some(admission.key_id);
+    row.caller.clone_from(&actor.caller);
+    row.caller_type = actor.caller_type.map(|kind| kind.as_str().to_owned());
+    row.actor_id = actor.derived_id(admission.app_id).or(actor.actor_id);
+    row.context.clone_from(&actor.context);
+    row.request_id = Some(admission.request_id);
+    row.trace_parent.clone_from(&admission.trace_parent);
+    row.remote.clone_from(&admission.remote);
+    row
+}
+
+/// Reads the key again, uses up the nonce, and says who is calling. Adds the key to `row`.
+pub(super) fn admit(
+    unit: &Unit<'_>,
+    admission: &Admission,
+    row: &mut AuditRow,
+) -> Result<Admitted, StoreError> {
+    let state = key_state(unit, admission, row)?;
+    match resolve::admit_key(state.as_ref(), admission) {
+        Ok(()) => {}
+        Err(NotAdmitted::Refused(refusal)) => return Ok(Admitted::No(refusal)),
+        Err(NotAdmitted::Stale) => return Ok(Admitted::Stale),
+    }
+    let used = unit
+        .sql
+        .prepare_cached(
+            "INSERT OR IGNORE INTO nonces (app_id, timestamp, key_id, nonce) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![admission.app_id, admission.timestamp, admission.key_id, admission.nonce.bytes()])?;
+    if used == 0 {
+        let text = "this nonce was used before: sign each request anew";
+        return Ok(Admitted::No(Refusal::new(Code::NonceReplayed, text)));
+    }
+    let Some(state) = state else {
+        // `admit_key` refuses a missing key.
+        return Ok(Admitted::No(Refusal::new(Code::InvalidKey, "no such key")));
+    };
+    let asserted = match (state.kind, admission.actor.asserted_agent()) {
+        (KeyKind::App, Some(agent)) => agent_status(unit, admission, agent)?,
+        _ => None,
+    };
+    match resolve::admit_caller(&state, admission, asserted) {
+        Ok(caller) => {
+            row.agent_id = caller.agent();
+            Ok(Admitted::Yes(caller))
+        }
+        Err(refusal) => Ok(Admitted::No(refusal)),
+    }
+}
+
+fn key_state(
+    unit: &Unit<'_>,
+    admission: &Admission,
+    row: &mut AuditRow,
+) -> Result<Option<KeyState>, StoreError> {
+    let found = unit
+        .sql
+        .prepare_cached(
+            "SELECT k.agent_id, k.status, k.expires_at, k.scopes, a.status, a.config_generation, g.status, k.prefix \
+             FROM api_keys k JOIN apps a ON a.id = k.app_id \
+             LEFT JOIN agents g ON g.app_id = k.app_id AND g.id = k.agent_id \
+             WHERE k.app_id = ?1 AND k.id = ?2",
+        )?
+        .query_row(params![admission.app_id, admission.key_id], |columns| {
+            let state = KeyState {
+                kind: columns.get::<_, Option<AgentId>>(0)?.map_or(KeyKind::App, KeyKind::Agent),
+                status: columns.get(1)?,
+                expires_at: maybe_instant(columns, 2)?,
+                scopes: ScopeSet(columns.get(3)?),
+                app_status: columns.get(4)?,
+                config_generation: super::columns::count(columns, 5)?,
+                agent_status: columns.get(6)?,
+            };
+            Ok((state, columns.get::<_, String>(7)?))
+        })
+        .optional()?;
+    Ok(found.map(|(state, prefix)| {
+        row.key_prefix = Some(prefix);
+        row.agent_id = state.kind.agent();
+        state
+    }))
+}
+
+fn agent_status(
+    unit: &Unit<'_>,
+    admission: &Admission,
+    agent: AgentId,
+) -> Result<Option<AgentStatus>, StoreError> {
+    Ok(unit
+        .sql
+        .prepare_cached("SELECT status FROM agents WHERE app_id = ?1 AND id = ?2")?
+        .query_row(params![admission.app_id, agent], |columns| columns.get(0))
+        .optional()?)
+}
+
+/// Writes the row of a refused call and answers the refusal.
+pub(super) fn refuse<T>(
+    unit: &mut Unit<'_>,
+    mut row: AuditRow,
+    action: Action,
+    refusal: Box<Refusal>,
+) -> Result<Outcome<T>, StoreError> {
+    row.action = action;
+    row.outcome = AuditOutcome::Refused;
+    row.code = Some(refusal.code.as_str().to_owned());
+    if row.grant_id.is_none() {
+        row.grant_id = refusal.grant_id;
+    }
+    unit.audit(row)?;
+    Ok(Outcome::Refused(refusal))
+}

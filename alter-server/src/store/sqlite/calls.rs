@@ -1,0 +1,159 @@
+//! Signed calls other than the release.
+
+use rusqlite::params;
+
+use super::{
+    admit::{Admitted, admit, refuse},
+    grants,
+    release::describe,
+    users,
+    writer::Unit,
+};
+use crate::{
+    audit::{Action, AuditRow, Outcome as AuditOutcome},
+    domain::{GrantId, Identity, Principal, UserId},
+    resolve::{self, Caller, Subject},
+    seal::Sealed,
+    store::{
+        AdmittedNote, ListCommand, Outcome, RefusedCall, ReportCommand, RevokeCommand, Revoked,
+        ScopeMismatchCommand, StoreError,
+    },
+};
+
+macro_rules! admitted {
+    ($unit:expr, $admission:expr, $row:expr, $action:expr) => {
+        match admit($unit, $admission, &mut $row)? {
+            Admitted::Yes(caller) => caller,
+            Admitted::No(refusal) => return refuse($unit, $row, $action, refusal),
+            Admitted::Stale => return Ok(Outcome::Stale),
+        }
+    };
+}
+
+fn subject_of(user: Option<UserId>, identity: Option<&Identity>) -> Option<Subject<'_>> {
+    user.map(|id| Subject { id, groups: identity.map_or(&[], |identity| &identity.groups) })
+}
+
+/// Adds to the row what is known of the grant that a client speaks about.
+fn speak_of(
+    unit: &Unit<'_>,
+    row: &mut AuditRow,
+    caller: &Caller,
+    id: GrantId,
+) -> Result<Result<(), Box<crate::domain::Refusal>>, StoreError> {
+    row.grant_id = Some(id);
+    let found = grants::facts_by_id(unit.sql, row.app_id, id)?;
+    let decision = resolve::decide_report(caller, found.as_ref().map(|(facts, _)| facts));
+    if let (Ok(()), Some((facts, _))) = (&decision, &found) {
+        describe(row, facts);
+    }
+    Ok(decision)
+}
+
+pub(super) fn report(
+    unit: &mut Unit<'_>,
+    command: &ReportCommand,
+    mut row: AuditRow,
+    bodies: Option<&Sealed>,
+) -> Result<Outcome<()>, StoreError> {
+    let caller = admitted!(unit, &command.admission, row, Action::CallReported);
+    if let Err(refusal) = speak_of(unit, &mut row, &caller, command.grant_id)? {
+        row.bodies_digest = None;
+        return refuse(unit, row, Action::CallReported, refusal);
+    }
+    if let Some(bodies) = bodies {
+        unit.sql
+            .prepare_cached("INSERT INTO audit_bodies (app_id, id, sealed) VALUES (?1, ?2, ?3)")?
+            .execute(params![row.app_id, row.id, bodies])?;
+    }
+    unit.audit(row)?;
+    Ok(Outcome::Done(()))
+}
+
+pub(super) fn scope_mismatch(
+    unit: &mut Unit<'_>,
+    command: &ScopeMismatchCommand,
+    mut row: AuditRow,
+) -> Result<Outcome<()>, StoreError> {
+    let caller = admitted!(unit, &command.admission, row, Action::ScopeMismatchReported);
+    if let Err(refusal) = speak_of(unit, &mut row, &caller, command.grant_id)? {
+        return refuse(unit, row, Action::ScopeMismatchReported, refusal);
+    }
+    unit.sql
+        .prepare_cached("UPDATE grants SET scope_mismatch = 1 WHERE app_id = ?1 AND id = ?2")?
+        .execute(params![row.app_id, command.grant_id])?;
+    unit.audit(row)?;
+    Ok(Outcome::Done(()))
+}
+
+/// Admits a list and says whose grants it may show (`None`: everybody's).
+pub(super) fn list(
+    unit: &mut Unit<'_>,
+    command: &ListCommand,
+    mut row: AuditRow,
+) -> Result<Outcome<Option<Vec<Principal>>>, StoreError> {
+    let caller = admitted!(unit, &command.admission, row, Action::GrantListed);
+    let user = users::seen(unit, &command.admission, command.user.as_ref())?;
+    row.app_user_id = user;
+    row.provider.clone_from(&command.filter.provider);
+    unit.audit(row)?;
+    Ok(Outcome::Done(resolve::listable(&caller, subject_of(user, command.user.as_ref()))))
+}
+
+pub(super) fn revoke(
+    unit: &mut Unit<'_>,
+    command: &RevokeCommand,
+    mut row: AuditRow,
+) -> Result<Outcome<Revoked>, StoreError> {
+    let admission = &command.admission;
+    let caller = admitted!(unit, admission, row, Action::GrantRevoked);
+    let user = users::seen(unit, admission, command.user.as_ref())?;
+    row.app_user_id = user;
+    row.grant_id = Some(command.grant_id);
+    let found = grants::facts_by_id(unit.sql, admission.app_id, command.grant_id)?;
+    let subject = subject_of(user, command.user.as_ref());
+    let facts = found.as_ref().map(|(facts, _)| facts);
+    if let Err(refusal) = resolve::decide_revoke(&caller, subject, facts) {
+        return refuse(unit, row, Action::GrantRevoked, refusal);
+    }
+    if let Some(facts) = facts {
+        describe(&mut row, facts);
+    }
+    let by = match (user, caller.agent()) {
+        (Some(user), _) => format!("user:{user}"),
+        (None, Some(agent)) => format!("agent:{agent}"),
+        (None, None) => format!("key:{}", admission.key_id),
+    };
+    let revoked = grants::end(unit.sql, admission.app_id, command.grant_id, row.at, &by)?;
+    unit.audit(row)?;
+    Ok(Outcome::Done(revoked))
+}
+
+pub(super) fn note(
+    unit: &mut Unit<'_>,
+    note: &AdmittedNote,
+    mut row: AuditRow,
+) -> Result<Outcome<()>, StoreError> {
+    let _ = admitted!(unit, &note.admission, row, note.action);
+    row.app_user_id = users::seen(unit, &note.admission, note.user.as_ref())?;
+    if let Some(code) = &note.code {
+        row.outcome = AuditOutcome::Refused;
+        row.code = Some(code.as_str().to_owned());
+    }
+    unit.audit(row)?;
+    Ok(Outcome::Done(()))
+}
+
+/// The row of a call that was refused before it was admitted.
+pub(super) fn refused_row(refused: RefusedCall) -> AuditRow {
+    let app_id = refused.app_id.unwrap_or(crate::domain::AppId::VAULT);
+    let mut row = AuditRow::draft(app_id, refused.at, Action::RequestRefused, AuditOutcome::Refused);
+    row.code = Some(refused.code.as_str().to_owned());
+    row.key_id = refused.key_id;
+    row.key_prefix = refused.key_prefix.map(|prefix| prefix.chars().take(16).collect());
+    row.caller = refused.caller;
+    row.detail = refused.detail;
+    row.request_id = Some(refused.request_id);
+    row.remote = refused.remote;
+    row
+}

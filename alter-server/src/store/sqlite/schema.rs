@@ -1,0 +1,220 @@
+//! Opening the database and bringing its schema up to date.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aws_lc_rs::digest;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use crate::store::StoreError;
+
+/// Every migration in order; the version is the place in this list, from 1. Never change one that was released.
+const MIGRATIONS: [(&str, &str); 1] =
+    [("0001_vault", include_str!("../../../migrations/sqlite/0001_vault.sql"))];
+
+/// Name of the database in the data folder.
+pub(super) const FILE: &str = "vault.db";
+
+/// Makes the folder (mode 0700) and the database file (mode 0600) if they are not there.
+pub(super) fn prepare_folder(folder: &Path) -> Result<PathBuf, StoreError> {
+    let failed = |path: &Path, what| {
+        let path = path.to_owned();
+        move |source| StoreError::Folder { path, what, source: Some(source) }
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed(folder, "it cannot be made: name a folder in a writable place"))?;
+    let mode = fs::metadata(folder).map_err(failed(folder, "it cannot be read"))?.permissions().mode();
+    if mode & 0o022 != 0 {
+        return Err(StoreError::Folder {
+            path: folder.to_owned(),
+            what: "others may write in it: run `chmod 700` on it",
+            source: None,
+        });
+    }
+    let file = folder.join(FILE);
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&file)
+        .map_err(failed(&file, "it cannot be written: name a folder that this user may write"))?;
+    Ok(file)
+}
+
+/// Opens a connection that may write.
+pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    settings(&connection)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(StoreError::Folder {
+            path: file.to_owned(),
+            what: "its file system cannot do write-ahead logging: name a folder on a local disk",
+            source: None,
+        });
+    }
+    // FULL: a commit has reached the disk when it returns. That is what makes an audit row durable.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    // Zeroes freed content, so that deleted tokens do not stay in free pages (sealed as they are).
+    connection.query_row("PRAGMA secure_delete = FAST", [], |_| Ok(()))?;
+    connection.set_prepared_statement_cache_capacity(256);
+    Ok(connection)
+}
+
+/// Opens a connection that only reads.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    settings(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn settings(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(())
+}
+
+/// Applies what is missing. Each migration is one transaction together with its entry, so an interruption loses nothing.
+pub(super) fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    migrate_to(connection, &MIGRATIONS)
+}
+
+fn migrate_to(connection: &Connection, migrations: &[(&str, &str)]) -> Result<(), StoreError> {
+    let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
+    loop {
+        // Another process may be doing the same: look again under the lock each time.
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let step = next_step(connection, migrations, known);
+        match step {
+            Ok(true) => connection.execute_batch("COMMIT")?,
+            Ok(false) => {
+                connection.execute_batch("COMMIT")?;
+                return Ok(());
+            }
+            Err(error) => {
+                // The first error is the one worth telling.
+                let _ = connection.execute_batch("ROLLBACK");
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn next_step(connection: &Connection, migrations: &[(&str, &str)], known: u32) -> Result<bool, StoreError> {
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > known {
+        return Err(StoreError::SchemaTooNew { found, known });
+    }
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum BLOB NOT NULL) STRICT",
+    )?;
+    for (version, (_, text)) in (1..=found).zip(migrations) {
+        let stored: Option<Vec<u8>> = connection
+            .query_row("SELECT checksum FROM migrations WHERE version = ?1", [version], |row| row.get(0))
+            .optional()?;
+        if stored.as_deref() != Some(checksum(text).as_slice()) {
+            return Err(StoreError::SchemaDiffers { version });
+        }
+    }
+    let Some((name, text)) = migrations.get(found as usize) else { return Ok(false) };
+    let version = found + 1;
+    connection.execute_batch(text)?;
+    connection.execute(
+        "INSERT INTO migrations (version, name, checksum) VALUES (?1, ?2, ?3)",
+        params![version, name, checksum(text)],
+    )?;
+    connection.pragma_update(None, "user_version", version)?;
+    Ok(true)
+}
+
+fn checksum(text: &str) -> Vec<u8> {
+    digest::digest(&digest::SHA256, text.as_bytes()).as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = prepare_folder(&folder.path().join("data")).unwrap();
+        (folder, file)
+    }
+
+    #[test]
+    fn folder_and_file_are_for_the_owner_only() {
+        let (_folder, file) = database();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file), 0o600);
+        assert_eq!(mode(file.parent().unwrap()), 0o700);
+    }
+
+    #[test]
+    fn migrating_again_changes_nothing() {
+        let (_folder, file) = database();
+        let connection = open_writer(&file).unwrap();
+        migrate(&connection).unwrap();
+        migrate(&connection).unwrap();
+        let applied: u32 =
+            connection.query_row("SELECT count(*) FROM migrations", [], |row| row.get(0)).unwrap();
+        assert_eq!(applied as usize, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let (_folder, file) = database();
+        let connection = open_writer(&file).unwrap();
+        migrate(&connection).unwrap();
+        connection.pragma_update(None, "user_version", 999).unwrap();
+        assert!(matches!(migrate(&connection), Err(StoreError::SchemaTooNew { found: 999, .. })));
+    }
+
+    #[test]
+    fn a_changed_migration_is_noticed() {
+        let (_folder, file) = database();
+        let connection = open_writer(&file).unwrap();
+        migrate_to(&connection, &[("a", "CREATE TABLE a (x)")]).unwrap();
+        let error = migrate_to(&connection, &[("a", "CREATE TABLE a (y)")]).unwrap_err();
+        assert!(matches!(error, StoreError::SchemaDiffers { version: 1 }));
+    }
+
+    #[test]
+    fn a_failed_migration_leaves_nothing_behind() {
+        let (_folder, file) = database();
+        let connection = open_writer(&file).unwrap();
+        let broken = [("a", "CREATE TABLE a (x)"), ("b", "CREATE TABLE b (x); nonsense")];
+        assert!(migrate_to(&connection, &broken).is_err());
+        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 1);
+        let fixed = [broken[0], ("b", "CREATE TABLE b (x)")];
+        migrate_to(&connection, &fixed).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_a_typed_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"").unwrap();
+        assert!(matches!(prepare_folder(&file.join("data")), Err(StoreError::Folder { .. })));
+    }
+}
