@@ -6,6 +6,8 @@
 
 mod chain;
 mod row;
+#[cfg(test)]
+mod tests;
 mod url;
 mod verify;
 

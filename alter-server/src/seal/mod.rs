@@ -4,6 +4,8 @@
 mod context;
 mod envelope;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 pub use context::{Field, SealContext};
 pub use envelope::{Envelope, SealError, Sealed, SealedField};

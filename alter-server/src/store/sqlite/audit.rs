@@ -161,7 +161,7 @@ pub(super) fn verify(sql: &Connection, scope: AuditVerifyScope) -> Result<Verify
     report
 }
 
-fn walk(sql: &Connection, scope: AuditVerifyScope) -> Result<VerifyReport, StoreError> {
+pub(super) fn walk(sql: &Connection, scope: AuditVerifyScope) -> Result<VerifyReport, StoreError> {
     let app_id = match scope {
         AuditVerifyScope::App(app_id) => Some(app_id),
         AuditVerifyScope::Everything => None,
