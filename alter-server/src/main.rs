@@ -1,2 +1,7 @@
-//! The vault as a program.
-fn main() {}
+//! The vault as a program. Everything it does is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    alter_server::cli::run()
+}

@@ -171,6 +171,30 @@ impl KeyRing {
         Self::from_file(path)
     }
 
+    /// Adds a fresh key in front of those in the file, so that it is the one that writes, and reads the ring again. The
+    /// file is replaced as a whole; the old keys stay in it and go on reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_file`]. The file is then as it was.
+    pub fn add_key_to_file(path: &Path) -> Result<Self, KeyRingError> {
+        let file_error = |source| KeyRingError::File { path: path.to_owned(), source };
+        // Checks mode and content before anything is written.
+        Self::from_file(path)?;
+        let old = Zeroizing::new(fs::read_to_string(path).map_err(file_error)?);
+        let mut suffix = [0_u8; 8];
+        rand::fill(&mut suffix).map_err(|_| KeyRingError::Crypto)?;
+        let entry = fresh_entry(&format!("k-{}", hex::encode(&suffix[..4])))?;
+        let text = Zeroizing::new(format!("{}\n{}", entry.expose_secret(), old.as_str()));
+        let draft = path.with_extension(format!("new-{}", hex::encode(suffix)));
+        let written = replace(&draft, path, &text);
+        if written.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        written.map_err(file_error)?;
+        Self::from_file(path)
+    }
+
     pub(super) fn writing(&self) -> (&str, &LessSafeKey) {
         let (name, key) = &self.keys[0];
         (name, key)
@@ -188,6 +212,18 @@ fn publish(draft: &Path, path: &Path, entry: &SecretString) -> io::Result<()> {
     file.write_all(b"\n")?;
     file.sync_all()?;
     fs::hard_link(draft, path)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Writes `text` to `draft`, then renames it to `path`: a reader sees the old file or the new one.
+fn replace(draft: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(draft, path)?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::File::open(folder)?.sync_all()?;
     }

@@ -1,0 +1,63 @@
+//! The protocol's endpoints, one per file, and the way that every call takes through the vault.
+//!
+//! A call is believed in steps: headers ([`caller`]), key ([`key`]), rate limit ([`limit`]), body, signature, and then the
+//! endpoint, whose one unit of work in the store judges what can change between two calls (state of key, agent and app,
+//! the nonce, the grant) and writes the audit row. A refusal on the way is answered by one renderer ([`answer`]) and
+//! leaves a row as well.
+
+mod answer;
+mod call;
+mod caller;
+mod health;
+mod key;
+mod limit;
+mod list;
+mod report;
+mod revoke;
+mod scope_report;
+mod token;
+mod verify_token;
+
+use std::sync::Arc;
+
+use alter_core::wire::{code::Code, error::ErrorBody, grants, identity, report as wire_report, token as wire_token};
+use axum::{
+    Router,
+    response::Response,
+    routing::{get, post},
+};
+use http::StatusCode;
+
+pub(crate) use answer::Failure;
+pub(crate) use key::{KeyRoom, KnownKey};
+pub(crate) use limit::RowBudget;
+#[cfg(feature = "cli")]
+pub(crate) use list::status as grant_status;
+
+use self::{
+    answer::{Dressing, Reply},
+    call::serve,
+};
+use crate::vault::Core;
+
+/// Every route of the vault.
+pub(crate) fn router(core: Arc<Core>) -> Router {
+    Router::new()
+        .route(wire_token::PATH, post(serve::<token::Token>))
+        .route(wire_report::API_CALL_PATH, post(serve::<report::Report>))
+        .route("/sdk/grants/{id}/report-scope-mismatch", post(serve::<scope_report::ScopeReport>))
+        .route(grants::LIST_PATH, post(serve::<list::List>))
+        .route("/sdk/oauth/grants/{id}/revoke", post(serve::<revoke::Revoke>))
+        .route(identity::VERIFY_TOKEN_PATH, post(serve::<verify_token::VerifyToken>))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(async || {
+            unserved(StatusCode::METHOD_NOT_ALLOWED, Code::from("method_not_allowed"), "this route takes another method")
+        })
+        .fallback(async || unserved(StatusCode::NOT_FOUND, Code::NotFound, "there is no such route"))
+        .with_state(core)
+}
+
+fn unserved(status: StatusCode, code: Code, message: &str) -> Response {
+    Dressing::new(caller::request_id()).render(Reply::error_with(status, &ErrorBody::new(code, message)))
+}

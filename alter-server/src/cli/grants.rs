@@ -1,0 +1,175 @@
+//! `grant`.
+
+use std::path::PathBuf;
+
+use alter_core::clock::{Clock, SystemClock};
+use clap::{Args, Subcommand};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::{
+    CliError, Session,
+    input::{self, End},
+    output::{Output, dash},
+};
+use crate::{
+    api,
+    domain::{Grant, GrantFilter, GrantId, Principal},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GrantCommand {
+    /// List grants, newest first
+    List(List),
+    /// Give a principal the use of a managed secret
+    Create(Create),
+    /// Move existing tokens in, one JSON object per line: {"sub","provider","account","access_token",
+    /// "refresh_token","expires_at","scopes"}. All lines are checked before the first is stored
+    Import {
+        /// The file, `-` for standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// Only check
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Revoke a grant: the very next call is refused, and its tokens are gone
+    Revoke {
+        /// Its id
+        grant: GrantId,
+        /// Why, for the audit trail
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only this provider's
+    #[arg(long)]
+    provider: Option<String>,
+    /// Only active, expired or revoked ones
+    #[arg(long)]
+    status: Option<String>,
+    /// Only this account's
+    #[arg(long)]
+    account: Option<String>,
+    /// At most so many, 1 to 1000
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    /// Leave out so many
+    #[arg(long, default_value_t = 0)]
+    offset: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// The managed secret's id, or its provider's
+    secret: String,
+    /// Whom it is for: system, agent:NAME, user:SUBJECT, group:NAME
+    #[arg(long)]
+    principal: String,
+    /// Tells siblings apart
+    #[arg(long)]
+    label: Option<String>,
+    #[command(flatten)]
+    end: End,
+}
+
+impl GrantCommand {
+    pub(super) async fn run(self, session: &Session) -> Result<Output, CliError> {
+        let app = session.app().await?;
+        let admin = &session.admin;
+        match self {
+            Self::List(list) => {
+                let filter = GrantFilter {
+                    provider: list.provider,
+                    status: list.status,
+                    account: list.account,
+                    label: None,
+                };
+                let page = admin.grants(app.id, filter, list.limit, list.offset).await?;
+                let grants: Vec<Value> = page.grants.iter().map(described).collect();
+                let head = ["ID", "PROVIDER", "PRINCIPAL", "ACCOUNT", "STATUS", "CREATED"];
+                Ok(Output::list(&grants, head, |grant| {
+                    ["grant_id", "provider", "principal", "account", "status", "created_at"]
+                        .map(|name| dash(grant[name].as_str()))
+                }))
+            }
+            Self::Create(create) => {
+                let secret = admin.secret(app.id, &create.secret).await?;
+                let principal = admin.principal(app.id, &create.principal).await?;
+                let end = create.end.instant()?;
+                let grant = admin.create_grant(app.id, secret.id, principal, create.label, end).await?;
+                let text = format!("created grant {}", grant.facts.id);
+                Ok(Output::one(&described(&grant), text))
+            }
+            Self::Import { file, dry_run } => {
+                let text = SecretString::from(input::text(&file)?.as_str());
+                let plan = match admin.plan_import(app.id, &text).await? {
+                    Ok(plan) => plan,
+                    Err(faults) => {
+                        let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                        let text = format!("nothing was stored:\n{}", lines.join("\n"));
+                        return Ok(Output::one(&json!({"imported": [], "faults": faults}), text).bad());
+                    }
+                };
+                if dry_run {
+                    let text = format!("{} lines are good; nothing was stored", plan.len());
+                    return Ok(Output::one(&json!({"imported": [], "faults": [], "good": plan.len()}), text));
+                }
+                match admin.run_import(plan).await {
+                    Ok(done) => {
+                        let lines = done.iter().map(|line| {
+                            let what = if line.created { "created" } else { "updated" };
+                            format!("line {}: {what} grant {}", line.line, line.grant_id)
+                        });
+                        let text = lines.collect::<Vec<_>>().join("\n");
+                        Ok(Output::one(&json!({"imported": done, "faults": []}), text))
+                    }
+                    Err((done, line, error)) => {
+                        let text = format!("{} lines are stored; line {line}: {error}", done.len());
+                        let fault = json!({"line": line, "message": error.to_string()});
+                        Ok(Output::one(&json!({"imported": done, "faults": [fault]}), text).bad())
+                    }
+                }
+            }
+            Self::Revoke { grant, reason } => {
+                let revoked = admin.revoke_grant(app.id, grant, reason).await?;
+                let value = json!({"grant_id": revoked.grant_id, "revoked_at": revoked.revoked_at});
+                Ok(Output::one(&value, format!("grant {} is revoked since {}", revoked.grant_id, revoked.revoked_at)))
+            }
+        }
+    }
+}
+
+/// A grant for operators: everything but its credential.
+fn described(grant: &Grant) -> Value {
+    let facts = &grant.facts;
+    let principal = match &facts.principal {
+        Principal::User(user) => format!("user:{user}"),
+        Principal::Group(group) => format!("group:{group}"),
+        Principal::System => "system".to_owned(),
+        Principal::Agent(agent) => format!("agent:{agent}"),
+    };
+    json!({
+        "grant_id": facts.id,
+        "provider": facts.provider,
+        "kind": facts.kind,
+        "principal": principal,
+        "account": facts.account_identifier,
+        "account_name": facts.account_display_name,
+        "label": facts.label,
+        "status": api::grant_status(grant, SystemClock.now()),
+        "needs_reconnect": facts.needs_reconnect,
+        "scope_mismatch": grant.scope_mismatch,
+        "scopes": grant.scopes,
+        "managed_secret_id": grant.secret_id,
+        "token_expires_at": facts.token_expires_at,
+        "grant_expires_at": facts.grant_expires_at,
+        "created_at": grant.created_at,
+        "last_used_at": grant.last_used_at,
+        "revoked_at": grant.revoked_at,
+        "revoked_by": grant.revoked_by,
+    })
+}

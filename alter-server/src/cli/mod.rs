@@ -1,0 +1,255 @@
+//! The command line: thin words around [`crate::admin::Admin`] and [`crate::Vault::serve`].
+//!
+//! Every command takes `--json` and then prints one JSON value on standard output; logs and errors go to standard error.
+//! Secrets are read from files or standard input, never from arguments, which other users of the machine can see.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 4 no such thing, 5 conflict.
+
+mod access;
+mod config;
+#[cfg(feature = "dev")]
+mod dev;
+mod grants;
+mod input;
+mod output;
+mod serve;
+mod trail;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use self::output::Output;
+use crate::{
+    admin::{Admin, AdminError},
+    domain::App,
+    vault::{KekSource, Vault, VaultConfig, VaultError},
+};
+
+/// A self-hosted vault for third-party credentials.
+#[derive(Debug, Parser)]
+#[command(name = "alter-server", version, about, max_term_width = 100)]
+struct Cli {
+    /// The folder that holds the vault's data
+    #[arg(long, global = true, env = "ALTER_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A file with the key-encryption keys, instead of ALTER_KEK or DIR/kek
+    #[arg(long, global = true, env = "ALTER_KEK_FILE", value_name = "FILE")]
+    kek_file: Option<PathBuf>,
+    /// The app that the command is about, by name or id; may be left out while there is only one
+    #[arg(long, global = true, env = "ALTER_APP", value_name = "APP")]
+    app: Option<String>,
+    /// Print one JSON value instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    /// How logs are written to standard error; what is logged is said by RUST_LOG
+    #[arg(long, global = true, env = "ALTER_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the vault over HTTP until SIGTERM
+    Serve(serve::Serve),
+    /// Start a vault and a sandbox of the outside world, with everything a first call needs
+    #[cfg(feature = "dev")]
+    Dev(dev::Dev),
+    /// Applications
+    #[command(subcommand)]
+    App(access::AppCommand),
+    /// API keys
+    #[command(subcommand)]
+    Key(access::KeyCommand),
+    /// Managed agents
+    #[command(subcommand)]
+    Agent(access::AgentCommand),
+    /// The identity provider whose JWTs name the app's users
+    #[command(subcommand)]
+    Idp(config::IdpCommand),
+    /// Providers: where credentials may go and how they are injected
+    #[command(subcommand)]
+    Provider(config::ProviderCommand),
+    /// Managed secrets
+    #[command(subcommand)]
+    Secret(config::SecretCommand),
+    /// Grants
+    #[command(subcommand, alias = "grants")]
+    Grant(grants::GrantCommand),
+    /// The audit trail
+    #[command(subcommand)]
+    Audit(trail::AuditCommand),
+    /// Add a fresh key-encryption key and wrap everything with it, while calls are served
+    Rotate(trail::Rotate),
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[cfg(feature = "dev")]
+    #[error(transparent)]
+    Dev(#[from] crate::dev::DevError),
+    #[error("{what}")]
+    Io {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The text says everything.
+    #[error("{0}")]
+    Said(String),
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Admin(AdminError::Invalid(_)) => 2,
+            Self::Admin(AdminError::NotFound(_)) => 4,
+            Self::Admin(AdminError::Conflict(_)) => 5,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    logs(cli.log_format);
+    let json = cli.json;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(json, &CliError::Io { what: "no runtime".to_owned(), source: error }),
+    };
+    match runtime.block_on(command(cli)) {
+        Ok(output) => {
+            if output.print(json).is_err() || !output.good() {
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(json, &error),
+    }
+}
+
+fn logs(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber is refused, which only a test could cause.
+    let _ = match format {
+        LogFormat::Text => logs.try_init(),
+        LogFormat::Json => logs.json().try_init(),
+    };
+}
+
+fn failed(json: bool, error: &CliError) -> ExitCode {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let more = error.to_string();
+        // Transparent errors repeat their source.
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = error.source();
+    }
+    if json {
+        eprintln!("{}", serde_json::json!({ "error": text }));
+    } else {
+        eprintln!("alter-server: {text}");
+    }
+    ExitCode::from(error.exit_code())
+}
+
+async fn command(cli: Cli) -> Result<Output, CliError> {
+    let Cli { data_dir, kek_file, app, json, command, .. } = cli;
+    #[cfg(feature = "dev")]
+    if let Command::Dev(dev) = command {
+        return dev.run(data_dir, json).await;
+    }
+    let data_dir = data_dir
+        .ok_or_else(|| AdminError::Invalid("say where the vault is: --data-dir DIR or ALTER_DATA_DIR".to_owned()))?;
+    let mut config = VaultConfig::new(data_dir);
+    if let Some(path) = kek_file {
+        config = config.kek(KekSource::File(path));
+    }
+    let vault = Vault::open(config).await?;
+    let session = Session { admin: vault.admin(operator()), app };
+    let done = match command {
+        Command::Serve(serve) => serve.run(&vault, json).await,
+        #[cfg(feature = "dev")]
+        Command::Dev(_) => Ok(Output::nothing()),
+        Command::App(command) => command.run(&session).await,
+        Command::Key(command) => command.run(&session).await,
+        Command::Agent(command) => command.run(&session).await,
+        Command::Idp(command) => command.run(&session).await,
+        Command::Provider(command) => command.run(&session).await,
+        Command::Secret(command) => command.run(&session).await,
+        Command::Grant(command) => command.run(&session).await,
+        Command::Audit(command) => command.run(&session).await,
+        Command::Rotate(command) => command.run(&session).await,
+    };
+    let closed = vault.close().await;
+    let output = done?;
+    closed?;
+    Ok(output)
+}
+
+/// Who works here, for the audit trail.
+fn operator() -> String {
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    format!("cli:{}", user.as_deref().unwrap_or("unknown"))
+}
+
+/// What commands work with.
+struct Session {
+    admin: Admin,
+    app: Option<String>,
+}
+
+impl Session {
+    async fn app(&self) -> Result<App, CliError> {
+        Ok(match &self.app {
+            Some(app) => self.admin.app(app).await?,
+            None => self.admin.only_app().await?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_argument_takes_a_secret() {
+        let mut waiting = vec![Cli::command()];
+        while let Some(command) = waiting.pop() {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let secret = ["secret", "password", "token", "value"].iter().any(|word| name.contains(word));
+                let harmless = ["file", "url", "id", "provider"].iter().any(|word| name.contains(word));
+                assert!(!secret || harmless || name == "secret", "{} {name}", command.get_name());
+            }
+            waiting.extend(command.get_subcommands().cloned());
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! Vault and outside world together: `alter-server dev`, and the ground that [`crate::testkit`] stands on.
+//!
+//! Everything a first call needs is there: an app with a key, an agent with a key, the sandbox as identity provider and as
+//! OAuth provider, two users with connected accounts, and a managed secret. Nothing leaves the machine.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use alter_core::wire::key::ApiKey;
+use alter_sandbox::{Sandbox, SandboxError, TokenRequest};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::{
+    admin::{Admin, AdminError, InjectionStyle, KeyRequest},
+    domain::{
+        Agent, App, AppId, ClaimMapping, GrantFilter, GrantId, HostPattern, IdpConfig, Identity, ImportGrant,
+        ImportOwner, OAuthSettings, Principal, Provider, ProviderId, ProviderKind, SecretId,
+    },
+    vault::{Vault, VaultConfig, VaultError},
+};
+
+const APP: &str = "dev";
+const AGENT: &str = "dev-agent";
+const PROVIDER: &str = "sandbox";
+const SECRET_SLUG: &str = "sandbox-key";
+/// Users and their accounts.
+const USERS: [(&str, &[&str]); 2] = [("user-1", &["user-1@work"]), ("user-2", &["user-2@work", "user-2@home"])];
+/// How long the printed users' tokens live.
+const TOKEN_TTL: i64 = 24 * 3_600;
+/// Development is not throttled: this is more than one machine can do.
+const RATE_LIMIT: u32 = 1_000_000;
+/// Where the sandbox listened, so that issuer and users are the same after a restart.
+const SANDBOX_FILE: &str = "sandbox-addr";
+
+/// Why development mode did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DevError {
+    /// The vault did not open.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Something could not be set up.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The sandbox did not start.
+    #[error(
+        "{0}. The data folder belongs to a sandbox at that address: stop whatever uses it, or take another --data-dir"
+    )]
+    Sandbox(#[from] SandboxError),
+    /// The system refused a file or a socket.
+    #[error("{what}")]
+    Io {
+        /// Which.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system gave no randomness.
+    #[error("the system gave no random bytes")]
+    Random,
+}
+
+/// What was set up. Serialises to the line that `alter-server dev --json` prints; its names are a contract that may grow
+/// and never changes.
+#[derive(Debug, Serialize)]
+pub struct Ready {
+    /// Base URL of the vault.
+    pub base_url: String,
+    /// The app and its key.
+    pub app: ReadyApp,
+    /// The agent and its key.
+    pub agent: ReadyAgent,
+    /// Where users come from.
+    pub idp: ReadyIdp,
+    /// The OAuth provider.
+    pub provider: ReadyProvider,
+    /// The users with their grants.
+    pub users: Vec<ReadyUser>,
+    /// The managed secret.
+    pub managed_secret: ReadySecret,
+}
+
+/// The app.
+#[derive(Debug, Serialize)]
+pub struct ReadyApp {
+    /// Its id.
+    pub id: AppId,
+    /// Its key.
+    #[serde(serialize_with = "exposed")]
+    pub key: ApiKey,
+}
+
+/// The agent.
+#[derive(Debug, Serialize)]
+pub struct ReadyAgent {
+    /// Its id.
+    pub id: crate::domain::AgentId,
+    /// Its name.
+    pub name: String,
+    /// Its key.
+    #[serde(serialize_with = "exposed")]
+    pub key: ApiKey,
+}
+
+/// The identity provider.
+#[derive(Debug, Serialize)]
+pub struct ReadyIdp {
+    /// `iss` of its tokens.
+    pub issuer: String,
+    /// `GET` it with `?sub=&ttl=` for a token of anybody.
+    pub mint_url: String,
+}
+
+/// The OAuth provider.
+#[derive(Debug, Serialize)]
+pub struct ReadyProvider {
+    /// Its id in the vault.
+    pub id: ProviderId,
+    /// Its API.
+    pub api_url: String,
+    /// Counts and faults.
+    pub control_url: String,
+}
+
+/// A user.
+#[derive(Debug, Serialize)]
+pub struct ReadyUser {
+    /// `sub` of the user's tokens.
+    pub sub: String,
+    /// A token of the user, good for a day.
+    #[serde(serialize_with = "exposed_token")]
+    pub token: SecretString,
+    /// The user's grants.
+    pub grants: Vec<ReadyGrant>,
+}
+
+/// A grant.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReadyGrant {
+    /// Its id.
+    pub grant_id: GrantId,
+    /// Its provider.
+    pub provider: ProviderId,
+    /// The account.
+    pub account: String,
+}
+
+/// The managed secret.
+#[derive(Debug, Serialize)]
+pub struct ReadySecret {
+    /// Its id.
+    pub id: SecretId,
+    /// By which requests address it.
+    pub slug: ProviderId,
+    /// The app's own grant.
+    pub grant_id: GrantId,
+    /// The agent's grant.
+    pub agent_grant_id: GrantId,
+}
+
+fn exposed<S: serde::Serializer>(key: &ApiKey, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(key.expose())
+}
+
+fn exposed_token<S: serde::Serializer>(token: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    use secrecy::ExposeSecret;
+
+    serializer.serialize_str(token.expose_secret())
+}
+
+/// A vault and a sandbox that know each other.
+#[derive(Debug)]
+pub struct Dev {
+    /// The vault.
+    pub vault: Vault,
+    /// The outside world.
+    pub sandbox: Sandbox,
+    /// What was set up.
+    pub ready: Ready,
+    folder: DataFolder,
+}
+
+impl Dev {
+    /// Opens a vault in `data_dir` (by default a temporary folder that is removed at the end), starts a sandbox and sets
+    /// everything up. What is there already keeps its ids; keys are minted anew. `base_url` is what will be printed.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError`].
+    pub async fn start(data_dir: Option<PathBuf>, base_url: String) -> Result<Self, DevError> {
+        Self::start_with(data_dir, base_url, |config| config).await
+    }
+
+    /// As [`Self::start`], with the vault's configuration changed by `configure` before it is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError`].
+    pub async fn start_with(
+        data_dir: Option<PathBuf>,
+        base_url: String,
+        configure: impl FnOnce(VaultConfig) -> VaultConfig,
+    ) -> Result<Self, DevError> {
+        let folder = DataFolder::new(data_dir)?;
+        let config = match std::num::NonZeroU32::new(RATE_LIMIT) {
+            Some(limit) => VaultConfig::new(folder.path.as_path()).rate_limit_per_minute(limit),
+            None => VaultConfig::new(folder.path.as_path()),
+        };
+        let vault = Vault::open(configure(config)).await?;
+        let sandbox = start_sandbox(&folder).await?;
+        let ready = set_up(&vault.admin("dev"), &sandbox, base_url).await?;
+        Ok(Self { vault, sandbox, ready, folder })
+    }
+
+    /// Where the vault keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// Closes the vault, stops the sandbox and removes a temporary data folder.
+    ///
+    /// # Errors
+    ///
+    /// When the vault's last writes failed.
+    pub async fn stop(self) -> Result<(), DevError> {
+        let closed = self.vault.close().await;
+        self.sandbox.stop().await;
+        drop(self.folder);
+        Ok(closed?)
+    }
+}
+
+/// The data folder; a temporary one goes away with this value.
+#[derive(Debug)]
+struct DataFolder {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl DataFolder {
+    fn new(path: Option<PathBuf>) -> Result<Self, DevError> {
+        use std::os::unix::fs::DirBuilderExt;
+
+        let temporary = path.is_none();
+        let path = path
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("alter-dev-{}", uuid::Uuid::new_v4().simple())));
+        let what = || format!("cannot make the data folder {}", path.display());
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|source| DevError::Io { what: what(), source })?;
+        Ok(Self { path, temporary })
+    }
+}
+
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Starts the sandbox where it was before: its address is the issuer's name, and with another issuer all users would be
+/// other people.
+async fn start_sandbox(folder: &DataFolder) -> Result<Sandbox, DevError> {
+    let file = folder.path.join(SANDBOX_FILE);
+    let before = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<SocketAddr>().ok());
+    let listen = before.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let sandbox = Sandbox::builder().listen(listen).start().await?;
+    if before.is_none() {
+        let written = std::fs::write(&file, sandbox.addr().to_string());
+        written.map_err(|source| DevError::Io { what: format!("cannot write {}", file.display()), source })?;
+    }
+    Ok(sandbox)
+}
+
+async fn set_up(admin: &Admin, sandbox: &Sandbox, base_url: String) -> Result<Ready, DevError> {
+    let app = match admin.app(APP).await {
+        Ok(app) => app,
+        Err(AdminError::NotFound(_)) => admin.create_app(APP).await?,
+        Err(error) => return Err(error.into()),
+    };
+    let agent = match admin.agent(app.id, AGENT).await {
+        Ok(agent) => agent,
+        Err(AdminError::NotFound(_)) => admin.create_agent(app.id, AGENT).await?,
+        Err(error) => return Err(error.into()),
+    };
+    let app_key = admin.create_key(app.id, KeyRequest::named("dev")).await?;
+    let agent_key = admin.create_key(app.id, KeyRequest::named("dev-agent").agent(agent.id)).await?;
+    let idp = IdpConfig {
+        issuer: sandbox.issuer(),
+        jwks_url: None,
+        audiences: vec![alter_sandbox::DEFAULT_AUDIENCE.to_owned()],
+        algorithms: vec!["RS256".to_owned(), "ES256".to_owned(), "EdDSA".to_owned()],
+        leeway_seconds: 0,
+        claims: ClaimMapping::default(),
+    };
+    if admin.app_config(app.id).await?.idp.as_ref() != Some(&idp) {
+        admin.set_idp(app.id, idp).await?;
+    }
+    let provider = put_provider(admin, app.id, oauth_provider(sandbox)?, sandbox).await?;
+    let mut users = Vec::with_capacity(USERS.len());
+    for (sub, accounts) in USERS {
+        let mut grants = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            let grant_id = connect(admin, app.id, &provider, sandbox, sub, account).await?;
+            grants.push(ReadyGrant { grant_id, provider: provider.clone(), account: (*account).to_owned() });
+        }
+        let token = SecretString::from(sandbox.mint(TokenRequest::subject(sub).ttl(TOKEN_TTL)));
+        users.push(ReadyUser { sub: sub.to_owned(), token, grants });
+    }
+    let managed_secret = managed_secret(admin, &app, &agent, sandbox).await?;
+    Ok(Ready {
+        base_url,
+        app: ReadyApp { id: app.id, key: app_key.key },
+        agent: ReadyAgent { id: agent.id, name: agent.name, key: agent_key.key },
+        idp: ReadyIdp { issuer: sandbox.issuer(), mint_url: sandbox.mint_url() },
+        provider: ReadyProvider {
+            id: provider,
+            api_url: sandbox.api_url(),
+            control_url: sandbox.control_url(),
+        },
+        users,
+        managed_secret,
+    })
+}
+
+/// The sandbox's host and port; nothing else may be reached with its credentials.
+fn host(sandbox: &Sandbox) -> Result<HostPattern, AdminError> {
+    let pattern = sandbox.addr().to_string().parse();
+    pattern.map_err(|error: crate::domain::InvalidProvider| AdminError::Invalid(error.to_string()))
+}
+
+fn id(text: &str) -> Result<ProviderId, AdminError> {
+    text.parse().map_err(|error: crate::domain::InvalidProvider| AdminError::Invalid(error.to_string()))
+}
+
+fn oauth_provider(sandbox: &Sandbox) -> Result<Provider, AdminError> {
+    let endpoints = sandbox.oauth_endpoints();
+    let (injection, additional) = InjectionStyle::Bearer.injections();
+    Ok(Provider {
+        id: id(PROVIDER)?,
+        kind: ProviderKind::OAuth,
+        name: "Sandbox".to_owned(),
+        hosts: vec![host(sandbox)?],
+        injection,
+        additional,
+        oauth: Some(OAuthSettings {
+            authorize_url: Some(endpoints.authorize),
+            token_url: Some(endpoints.token),
+            revoke_url: Some(endpoints.revoke),
+            userinfo_url: Some(endpoints.userinfo),
+            client_id: Some(sandbox.client().client_id),
+            scopes: vec!["read".to_owned(), "write".to_owned()],
+        }),
+    })
+}
+
+async fn put_provider(
+    admin: &Admin,
+    app: AppId,
+    provider: Provider,
+    sandbox: &Sandbox,
+) -> Result<ProviderId, DevError> {
+    let secret = SecretString::from(sandbox.client().client_secret);
+    Ok(admin.put_provider(app, provider, Some(secret)).await?.id)
+}
+
+/// Connects a user's account at the sandbox and moves the tokens in, as from a home-made table.
+async fn connect(
+    admin: &Admin,
+    app: AppId,
+    provider: &ProviderId,
+    sandbox: &Sandbox,
+    sub: &str,
+    account: &str,
+) -> Result<GrantId, DevError> {
+    let credential = sandbox.connect(sub, account);
+    let lifetime = SignedDuration::try_from(Duration::from_secs(credential.expires_in)).unwrap_or(SignedDuration::ZERO);
+    let identity = Identity {
+        issuer: sandbox.issuer(),
+        subject: sub.to_owned(),
+        email: None,
+        name: None,
+        groups: Vec::new(),
+    };
+    let import = ImportGrant {
+        app_id: app,
+        provider: provider.clone(),
+        owner: ImportOwner::Identity(identity),
+        account_identifier: Some(account.to_owned()),
+        account_display_name: None,
+        label: None,
+        access_token: SecretString::from(credential.access_token),
+        refresh_token: Some(SecretString::from(credential.refresh_token)),
+        token_expires_at: Timestamp::now().checked_add(lifetime).ok(),
+        scopes: credential.scope.split(' ').map(str::to_owned).collect(),
+        grant_expires_at: None,
+    };
+    Ok(admin.import_grant(import).await?.grant.facts.id)
+}
+
+/// A key for the sandbox's API that the operator keeps: fresh at each start, since the sandbox forgets.
+async fn managed_secret(
+    admin: &Admin,
+    app: &App,
+    agent: &Agent,
+    sandbox: &Sandbox,
+) -> Result<ReadySecret, DevError> {
+    let mut random = [0_u8; 24];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| DevError::Random)?;
+    let value = format!("sbx_key_{}", hex::encode(random));
+    sandbox.register_api_key(SECRET_SLUG, &value);
+    let value = SecretString::from(value);
+    let (injection, additional) = InjectionStyle::Header("X-Api-Key".to_owned()).injections();
+    let provider = Provider {
+        id: id(SECRET_SLUG)?,
+        kind: ProviderKind::ManagedSecret,
+        name: "Sandbox with a key".to_owned(),
+        hosts: vec![host(sandbox)?],
+        injection,
+        additional,
+        oauth: None,
+    };
+    let slug = admin.put_provider(app.id, provider, None).await?.id;
+    let secret = match admin.secret(app.id, slug.as_str()).await {
+        Ok(secret) => admin.rotate_secret(app.id, secret.id, value, std::collections::BTreeMap::new()).await?,
+        Err(AdminError::NotFound(_)) => {
+            let none = std::collections::BTreeMap::new();
+            admin.create_secret(app.id, slug.clone(), "Sandbox key", value, none).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let grant_id = secret_grant(admin, app.id, &slug, secret.id, Principal::System).await?;
+    let agent_grant_id = secret_grant(admin, app.id, &slug, secret.id, Principal::Agent(agent.id)).await?;
+    Ok(ReadySecret { id: secret.id, slug, grant_id, agent_grant_id })
+}
+
+async fn secret_grant(
+    admin: &Admin,
+    app: AppId,
+    slug: &ProviderId,
+    secret: SecretId,
+    principal: Principal,
+) -> Result<GrantId, DevError> {
+    let filter = GrantFilter {
+        provider: Some(slug.to_string()),
+        status: Some("active".to_owned()),
+        ..GrantFilter::default()
+    };
+    let known = admin.grants(app, filter, 1_000, 0).await?.grants;
+    if let Some(grant) = known.iter().find(|grant| grant.facts.principal == principal) {
+        return Ok(grant.facts.id);
+    }
+    Ok(admin.create_grant(app, secret, principal, None, None).await?.facts.id)
+}

@@ -1,0 +1,271 @@
+//! The vault as a value: opened over a data folder, used in process, mounted as a router, or served.
+
+use std::{
+    fmt,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use alter_core::clock::{SharedClock, SystemClock};
+use axum::Router;
+use secrecy::SecretSlice;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+use crate::{
+    admin::Admin,
+    api::{self, Failure, KeyRoom, KnownKey, RowBudget},
+    idp::Apps,
+    seal::{Envelope, KeyRing, KeyRingError, SealError, SealedField},
+    store::{Store, StoreError, sqlite::SqliteStore},
+};
+
+/// Signed calls per minute and key when neither key nor app has a limit of its own.
+pub const DEFAULT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(6_000).unwrap();
+/// Name of the key file in the data folder.
+const KEY_FILE: &str = "kek";
+/// How long [`Vault::close`] waits for calls in flight.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Where the key-encryption keys come from.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum KekSource {
+    /// The environment variable `ALTER_KEK` if it is set, else the file `kek` in the data folder, which is made with a
+    /// fresh key (mode 0600) on first use. Keep a copy of it elsewhere: without it the vault's content cannot be read.
+    #[default]
+    Automatic,
+    /// A file that nobody else may read, with entries `name:base64 of 32 bytes`; the first one writes.
+    File(PathBuf),
+    /// A ring made by the embedding program, for instance from a cloud key service.
+    Ring(KeyRing),
+}
+
+/// What a vault is opened with.
+///
+/// ```
+/// use alter_server::VaultConfig;
+///
+/// let config = VaultConfig::new("/var/lib/alter").rate_limit_per_minute(12_000.try_into().unwrap());
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is opened before `Vault::open`"]
+pub struct VaultConfig {
+    data_dir: PathBuf,
+    kek: KekSource,
+    clock: SharedClock,
+    rate_limit: NonZeroU32,
+}
+
+impl VaultConfig {
+    /// A vault whose data is in `data_dir`, made with mode 0700 if it does not exist. One process writes to it at a time
+    /// on the hot path; the command line may be used beside it.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            kek: KekSource::Automatic,
+            clock: SystemClock::shared(),
+            rate_limit: DEFAULT_RATE_LIMIT,
+        }
+    }
+
+    /// Where the key-encryption keys come from.
+    pub fn kek(mut self, source: KekSource) -> Self {
+        self.kek = source;
+        self
+    }
+
+    /// Another clock, for tests.
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Signed calls per minute for keys without a limit of their own or their app's; 6,000 by default.
+    pub fn rate_limit_per_minute(mut self, calls: NonZeroU32) -> Self {
+        self.rate_limit = calls;
+        self
+    }
+}
+
+/// Why a vault did not open, close or turn its keys.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// There is no key ring.
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A vault. Cheap to clone; clones are the same vault.
+///
+/// Calls reach it in three ways that run the same code: [`Vault::app_client`] in the same process, [`Vault::router`] in
+/// the user's own axum application, and the program `alter-server`. Operators reach it through [`Vault::admin`].
+#[derive(Clone)]
+pub struct Vault {
+    core: Arc<Core>,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("data_dir", &self.core.data_dir).finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Opens (and on first use creates) a vault.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError`] when there is no key ring, or the data folder or database cannot be used.
+    pub async fn open(config: VaultConfig) -> Result<Self, VaultError> {
+        let VaultConfig { data_dir, kek, clock, rate_limit } = config;
+        private_folder(&data_dir)?;
+        let (ring, key_file) = match kek {
+            KekSource::Automatic => match KeyRing::from_env()? {
+                Some(ring) => (ring, None),
+                None => {
+                    let path = data_dir.join(KEY_FILE);
+                    (KeyRing::from_file_or_generate(&path)?, Some(path))
+                }
+            },
+            KekSource::File(path) => (KeyRing::from_file(&path)?, Some(path)),
+            KekSource::Ring(ring) => (ring, None),
+        };
+        let envelope = Envelope::new(ring);
+        let store = SqliteStore::open(&data_dir, envelope.clone(), Arc::clone(&clock)).await?;
+        let core = Core {
+            store: Arc::new(store),
+            envelope,
+            key_file,
+            data_dir,
+            apps: Apps::new(Arc::clone(&clock)),
+            keys: KeyRoom::new(),
+            default_rate_limit: rate_limit,
+            strangers: RowBudget::new(Arc::clone(&clock)),
+            throttled: RowBudget::new(Arc::clone(&clock)),
+            clock,
+            calls: TaskTracker::new(),
+        };
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// The vault's routes (`/sdk/…`, `/healthz`, `/readyz`), to be served or nested under a prefix of the user's own
+    /// application. Clients then take the prefix as part of their base URL; it is not signed (spec/01 §1.2).
+    ///
+    /// ```no_run
+    /// # async fn demo(vault: alter_server::Vault) {
+    /// let app: axum::Router = axum::Router::new().nest("/vault", vault.router());
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn router(&self) -> Router {
+        api::router(Arc::clone(&self.core))
+    }
+
+    /// Operator operations. `operator` names who does it in the audit trail.
+    #[must_use]
+    pub fn admin(&self, operator: impl Into<String>) -> Admin {
+        Admin::new(Arc::clone(&self.core), operator.into())
+    }
+
+    /// Reads the key file again, so that keys that another process added are known here. Without a key file nothing
+    /// happens.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Keys`]; the old ring stays in use then.
+    pub fn reload_keys(&self) -> Result<(), VaultError> {
+        self.core.reload_keys()?;
+        Ok(())
+    }
+
+    /// Takes no more calls, waits for those in flight (30 seconds at most), writes what is queued and closes the audit
+    /// chains of this run. Again is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Store`] when the last writes failed.
+    pub async fn close(&self) -> Result<(), VaultError> {
+        self.core.calls.close();
+        if tokio::time::timeout(DRAIN, self.core.calls.wait()).await.is_err() {
+            tracing::warn!("calls still in flight after 30 seconds are cut off");
+        }
+        Ok(self.core.store.close().await?)
+    }
+}
+
+/// What every call needs.
+pub(crate) struct Core {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) envelope: Envelope,
+    key_file: Option<PathBuf>,
+    data_dir: PathBuf,
+    pub(crate) clock: SharedClock,
+    pub(crate) apps: Apps,
+    keys: KeyRoom,
+    pub(crate) default_rate_limit: NonZeroU32,
+    /// Rows for calls without a known key.
+    pub(crate) strangers: Arc<RowBudget>,
+    /// Rows for calls over their key's limit.
+    pub(crate) throttled: Arc<RowBudget>,
+    calls: TaskTracker,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("data_dir", &self.data_dir).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Counts a call in; `None` once the vault is closing.
+    pub(crate) fn enter(&self) -> Option<TaskTrackerToken> {
+        (!self.calls.is_closed()).then(|| self.calls.token())
+    }
+
+    /// The key with this text, whatever its state.
+    pub(crate) async fn find_key(&self, text: &str) -> Result<Option<Arc<KnownKey>>, Failure> {
+        self.keys.find(text, self).await
+    }
+
+    /// Opens a sealed value. A key that another process added to the key file meanwhile is looked up there.
+    pub(crate) fn open(&self, field: &SealedField) -> Result<SecretSlice<u8>, SealError> {
+        match self.envelope.open(field) {
+            Err(SealError::UnknownKey(_)) if self.reload_keys().unwrap_or(false) => self.envelope.open(field),
+            opened => opened,
+        }
+    }
+
+    /// Whether there was a file to read.
+    pub(crate) fn reload_keys(&self) -> Result<bool, KeyRingError> {
+        let Some(path) = &self.key_file else { return Ok(false) };
+        self.envelope.replace_ring(KeyRing::from_file(path)?);
+        Ok(true)
+    }
+
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref()
+    }
+}
+
+/// Makes the folder if it is not there, for its owner only.
+fn private_folder(path: &Path) -> Result<(), VaultError> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| VaultError::Folder { path: path.to_owned(), source })
+}
