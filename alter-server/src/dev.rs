@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::{
     admin::{Admin, AdminError, InjectionStyle, KeyRequest},
     domain::{
-        Agent, App, AppId, ClaimMapping, GrantFilter, GrantId, HostPattern, IdpConfig, Identity, ImportGrant,
+        Agent, App, AppId, ClaimMapping, GrantFilter, GrantId, HostPattern, Identity, IdpConfig, ImportGrant,
         ImportOwner, OAuthSettings, Principal, Provider, ProviderId, ProviderKind, SecretId,
     },
     vault::{Vault, VaultConfig, VaultError},
@@ -30,7 +30,8 @@ const AGENT: &str = "dev-agent";
 const PROVIDER: &str = "sandbox";
 const SECRET_SLUG: &str = "sandbox-key";
 /// Users and their accounts.
-const USERS: [(&str, &[&str]); 2] = [("user-1", &["user-1@work"]), ("user-2", &["user-2@work", "user-2@home"])];
+const USERS: [(&str, &[&str]); 2] =
+    [("user-1", &["user-1@work"]), ("user-2", &["user-2@work", "user-2@home"])];
 /// How long the printed users' tokens live.
 const TOKEN_TTL: i64 = 24 * 3_600;
 /// Development is not throttled: this is more than one machine can do.
@@ -250,8 +251,9 @@ impl DataFolder {
         use std::os::unix::fs::DirBuilderExt;
 
         let temporary = path.is_none();
-        let path = path
-            .unwrap_or_else(|| std::env::temp_dir().join(format!("alter-dev-{}", uuid::Uuid::new_v4().simple())));
+        let path = path.unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("alter-dev-{}", uuid::Uuid::new_v4().simple()))
+        });
         let what = || format!("cannot make the data folder {}", path.display());
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(|source| DevError::Io { what: what(), source })?;
@@ -276,7 +278,8 @@ async fn start_sandbox(folder: &DataFolder) -> Result<Sandbox, DevError> {
     let sandbox = Sandbox::builder().listen(listen).start().await?;
     if before.is_none() {
         let written = std::fs::write(&file, sandbox.addr().to_string());
-        written.map_err(|source| DevError::Io { what: format!("cannot write {}", file.display()), source })?;
+        written
+            .map_err(|source| DevError::Io { what: format!("cannot write {}", file.display()), source })?;
     }
     Ok(sandbox)
 }
@@ -383,7 +386,8 @@ async fn connect(
     account: &str,
 ) -> Result<GrantId, DevError> {
     let credential = sandbox.connect(sub, account);
-    let lifetime = SignedDuration::try_from(Duration::from_secs(credential.expires_in)).unwrap_or(SignedDuration::ZERO);
+    let lifetime =
+        SignedDuration::try_from(Duration::from_secs(credential.expires_in)).unwrap_or(SignedDuration::ZERO);
     let identity = Identity {
         issuer: sandbox.issuer(),
         subject: sub.to_owned(),
@@ -431,7 +435,9 @@ async fn managed_secret(
     };
     let slug = admin.put_provider(app.id, provider, None).await?.id;
     let secret = match admin.secret(app.id, slug.as_str()).await {
-        Ok(secret) => admin.rotate_secret(app.id, secret.id, value, std::collections::BTreeMap::new()).await?,
+        Ok(secret) => {
+            admin.rotate_secret(app.id, secret.id, value, std::collections::BTreeMap::new()).await?
+        }
         Err(AdminError::NotFound(_)) => {
             let none = std::collections::BTreeMap::new();
             admin.create_secret(app.id, slug.clone(), "Sandbox key", value, none).await?

@@ -13,14 +13,15 @@ use alter_core::{
     UserToken,
     clock::SharedClock,
     jwt::{
-        Algorithm, BoxFuture, ClaimNames, HttpKeys, JwtError, JwtVerifier, KeySource, KeySourceError, TokenRules,
+        Algorithm, BoxFuture, ClaimNames, HttpKeys, JwtError, JwtVerifier, KeySource, KeySourceError,
+        TokenRules,
     },
 };
 use bytes::Bytes;
 use quick_cache::sync::Cache;
 
 use crate::{
-    domain::{AppConfig, AppId, IdpConfig, Identity},
+    domain::{AppConfig, AppId, Identity, IdpConfig},
     store::{Store, StoreError},
 };
 
@@ -101,7 +102,11 @@ impl Apps {
     }
 
     /// The app's configuration as it was when last loaded.
-    pub(crate) async fn get(&self, app: AppId, store: &dyn Store) -> Result<Option<Arc<AppEntry>>, StoreError> {
+    pub(crate) async fn get(
+        &self,
+        app: AppId,
+        store: &dyn Store,
+    ) -> Result<Option<Arc<AppEntry>>, StoreError> {
         match self.entries.get(&app) {
             Some(entry) => Ok(Some(entry)),
             None => self.reload(app, store).await,
@@ -121,7 +126,9 @@ impl Apps {
             _ => config.idp.as_ref().and_then(|idp| {
                 // What is stored was checked when it was set; should it not pass now, no token does.
                 verifier(idp, Arc::clone(&self.clock))
-                    .inspect_err(|error| tracing::error!(%app, %error, "the stored identity provider cannot be used"))
+                    .inspect_err(
+                        |error| tracing::error!(%app, %error, "the stored identity provider cannot be used"),
+                    )
                     .ok()
             }),
         };

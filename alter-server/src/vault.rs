@@ -171,7 +171,6 @@ impl Vault {
     /// let app: axum::Router = axum::Router::new().nest("/vault", vault.router());
     /// # }
     /// ```
-    #[must_use]
     pub fn router(&self) -> Router {
         api::router(Arc::clone(&self.core))
     }

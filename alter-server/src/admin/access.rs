@@ -7,8 +7,8 @@ use secrecy::SecretSlice;
 use super::{Admin, AdminError, invalid, named};
 use crate::{
     domain::{
-        Agent, AgentId, AgentStatus, ApiKey, App, AppId, AppStatus, KeyDigest, KeyId, KeyKind, NewAgent, NewKey,
-        Scope, User,
+        Agent, AgentId, AgentStatus, ApiKey, App, AppId, AppStatus, KeyDigest, KeyId, KeyKind, NewAgent,
+        NewKey, Scope, User,
     },
     store::{AppPatch, KeyPatch},
 };
@@ -173,7 +173,12 @@ impl Admin {
     /// # Errors
     ///
     /// [`AdminError::NotFound`], [`AdminError::Conflict`] if it is revoked.
-    pub async fn deprecate_key(&self, app: AppId, key: KeyId, deprecated: bool) -> Result<ApiKey, AdminError> {
+    pub async fn deprecate_key(
+        &self,
+        app: AppId,
+        key: KeyId,
+        deprecated: bool,
+    ) -> Result<ApiKey, AdminError> {
         let patch = KeyPatch { deprecated: Some(deprecated), ..KeyPatch::default() };
         Ok(self.store().change_key(self.by(), app, key, patch).await?)
     }

@@ -23,7 +23,8 @@ impl Admin {
                 let mut offset = 0;
                 loop {
                     let page = self.users(app, 1_000, offset).await?;
-                    let found = page.iter().find(|known| known.id.to_string() == user || known.subject == user);
+                    let found =
+                        page.iter().find(|known| known.id.to_string() == user || known.subject == user);
                     if let Some(found) = found {
                         return Ok(Principal::User(found.id));
                     }

@@ -118,7 +118,9 @@ impl Admin {
         use secrecy::ExposeSecret;
 
         let Some(idp) = self.app_config(app).await?.idp else {
-            return Err(invalid("the app has no identity provider, so nobody's `sub` means anything: use `idp set` first"));
+            return Err(invalid(
+                "the app has no identity provider, so nobody's `sub` means anything: use `idp set` first",
+            ));
         };
         let providers = self.providers(app).await?;
         let lines = text.expose_secret().lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -179,14 +181,18 @@ fn read(
     }
     let label_fits = |text: &Option<String>| {
         text.as_deref().is_none_or(|text| {
-            (1..=255).contains(&text.chars().count()) && text.trim() == text && !text.chars().any(char::is_control)
+            (1..=255).contains(&text.chars().count())
+                && text.trim() == text
+                && !text.chars().any(char::is_control)
         })
     };
     if line.sub.trim().is_empty() || line.sub.chars().count() > 255 {
         return Err("has a sub that is blank or longer than 255 characters".to_owned());
     }
     if !label_fits(&line.account) || !label_fits(&line.account_name) || !label_fits(&line.label) {
-        return Err("has an account, account_name or label that is blank or longer than 255 characters".to_owned());
+        return Err(
+            "has an account, account_name or label that is blank or longer than 255 characters".to_owned()
+        );
     }
     let printable = |token: &SecretText| {
         (1..=MAX_TOKEN).contains(&token.expose().len())
@@ -197,11 +203,16 @@ fn read(
     }
     let expires_at = match &line.expires_at {
         None => None,
-        Some(when) => {
-            Some(when.read().ok_or_else(|| "has an expires_at that is neither RFC 3339 nor Unix seconds".to_owned())?)
-        }
+        Some(when) => Some(
+            when.read()
+                .ok_or_else(|| "has an expires_at that is neither RFC 3339 nor Unix seconds".to_owned())?,
+        ),
     };
-    if line.scopes.iter().any(|scope| scope.is_empty() || scope.contains(|c: char| c.is_whitespace() || c.is_control())) {
+    if line
+        .scopes
+        .iter()
+        .any(|scope| scope.is_empty() || scope.contains(|c: char| c.is_whitespace() || c.is_control()))
+    {
         return Err("has a scope that is empty or contains white space".to_owned());
     }
     if !seen.insert((line.sub.clone(), provider.id.clone(), line.account.clone())) {

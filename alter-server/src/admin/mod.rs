@@ -118,7 +118,9 @@ impl Admin {
         match (apps.pop(), apps.is_empty()) {
             (Some(app), true) => Ok(app),
             (Some(_), false) => Err(invalid("the vault has several apps: name one with --app")),
-            (None, _) => Err(AdminError::NotFound("the vault has no app yet: make one with `app create`".to_owned())),
+            (None, _) => {
+                Err(AdminError::NotFound("the vault has no app yet: make one with `app create`".to_owned()))
+            }
         }
     }
 }

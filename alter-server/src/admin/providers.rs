@@ -54,7 +54,8 @@ impl InjectionStyle {
     /// Main and additional injections of a provider with this style.
     #[must_use]
     pub fn injections(&self) -> (Injection, Vec<AdditionalInjection>) {
-        let authorization = |format: &str| Injection { header: "Authorization".into(), format: format.into() };
+        let authorization =
+            |format: &str| Injection { header: "Authorization".into(), format: format.into() };
         match self {
             Self::Bearer => (authorization("Bearer {token}"), Vec::new()),
             Self::Basic => (authorization("Basic {token}"), Vec::new()),

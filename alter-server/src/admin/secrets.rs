@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::{Admin, AdminError, InjectionStyle, invalid, named};
 use crate::domain::{
-    AppId, ManagedSecret, NewSecret, Provider, ProviderId, ProviderKind, SecretId, SecretMaterial, ValueSource,
+    AppId, ManagedSecret, NewSecret, Provider, ProviderId, ProviderKind, SecretId, SecretMaterial,
+    ValueSource,
 };
 
 /// Longest value, in bytes (spec/01 §5.1).
@@ -113,7 +114,10 @@ fn material(
         if let ValueSource::Additional(name) = &item.value_source
             && !additional.contains_key(name)
         {
-            return Err(invalid(format!("provider {} injects the additional value {name:?}: give it", provider.id)));
+            return Err(invalid(format!(
+                "provider {} injects the additional value {name:?}: give it",
+                provider.id
+            )));
         }
     }
     if additional.len() > 10 {
@@ -128,7 +132,11 @@ fn usable(value: &SecretString) -> Result<(), AdminError> {
     let fits = (1..=MAX_VALUE).contains(&text.len())
         && text.trim() == text
         && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-    if fits { Ok(()) } else { Err(invalid("a value must be 1 to 8192 printable ASCII characters on one line")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(invalid("a value must be 1 to 8192 printable ASCII characters on one line"))
+    }
 }
 
 #[cfg(test)]

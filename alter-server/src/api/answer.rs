@@ -173,9 +173,10 @@ pub(crate) fn refusal_body(refusal: &Refusal) -> ErrorBody {
 /// The body for a store that did not do it. What happened inside goes to the log only.
 pub(crate) fn store_error_body(error: &StoreError) -> ErrorBody {
     match error {
-        StoreError::Busy | StoreError::Closed | StoreError::Unavailable { .. } => {
-            ErrorBody::new(Code::ServiceUnavailable, "the vault cannot serve at the moment; nothing was released")
-        }
+        StoreError::Busy | StoreError::Closed | StoreError::Unavailable { .. } => ErrorBody::new(
+            Code::ServiceUnavailable,
+            "the vault cannot serve at the moment; nothing was released",
+        ),
         _ => ErrorBody::new(Code::InternalError, "the vault failed; nothing was released"),
     }
 }

@@ -104,7 +104,8 @@ pub(super) async fn serve<E: Endpoint>(State(core): State<Arc<Core>>, request: R
     let mut dressing = Dressing::new(caller::request_id());
     // Held until the answer is ready: closing the vault waits for it.
     let Some(_busy) = core.enter() else {
-        let body = ErrorBody::new(Code::ServiceUnavailable, "the vault is shutting down; nothing was released");
+        let body =
+            ErrorBody::new(Code::ServiceUnavailable, "the vault is shutting down; nothing was released");
         return dressing.render(Reply::error(&body));
     };
     let (mut parts, body) = request.into_parts();
@@ -190,7 +191,7 @@ async fn admit<E: Endpoint>(
     claim
         .signed
         .verify(&key.signing, &parts.method, target, &parts.headers, &body)
-        .map_err(|error| refused(caller::signature(error)))?;
+        .map_err(|error| refused(caller::signature(&error)))?;
     let actor = caller::actor(&parts.headers).map_err(refused)?;
     known.caller.clone_from(&actor.caller);
     dressing.actor_id = actor.derived_id(key.material.app_id);

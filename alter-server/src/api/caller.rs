@@ -45,13 +45,13 @@ pub(crate) struct Claim<'a> {
 pub(crate) fn claim(headers: &HeaderMap) -> Result<Claim<'_>, Refused> {
     let key_text = one(headers, &header::API_KEY)?
         .ok_or((Code::SignatureRequired, Cow::Borrowed("the request has no x-api-key header")))?;
-    let signed = Signed::read(headers).map_err(signature)?;
+    let signed = Signed::read(headers).map_err(|error| signature(&error))?;
     let prefix = ApiKey::parse(key_text).ok().map(|key| key.prefix().to_owned());
     Ok(Claim { key_text, prefix, signed })
 }
 
 /// What a signature error is called on the wire.
-pub(crate) fn signature(error: SignatureError) -> Refused {
+pub(crate) fn signature(error: &SignatureError) -> Refused {
     let code = match error {
         SignatureError::Missing(_) | SignatureError::Repeated(_) | SignatureError::Malformed(_) => {
             Code::SignatureRequired
@@ -86,12 +86,15 @@ pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, Refused> {
 pub(crate) fn actor(headers: &HeaderMap) -> Result<Actor, Refused> {
     let wrong = |text: &'static str| (Code::InvalidRequest, Cow::Borrowed(text));
     let caller = one(headers, &header::CALLER)?.filter(|text| !text.is_empty());
-    if caller.is_some_and(|text| text.len() > MAX_CALLER || text.bytes().any(|b| !(0x20..0x7f).contains(&b))) {
+    if caller.is_some_and(|text| text.len() > MAX_CALLER || text.bytes().any(|b| !(0x20..0x7f).contains(&b)))
+    {
         return Err(wrong("X-Alter-Caller must be 1 to 255 printable ASCII characters"));
     }
     let caller_type = one(headers, &header::CALLER_TYPE)?
         .filter(|text| !text.is_empty())
-        .map(|text| CallerType::parse(text).ok_or_else(|| wrong("X-Alter-Caller-Type must be agent or service")))
+        .map(|text| {
+            CallerType::parse(text).ok_or_else(|| wrong("X-Alter-Caller-Type must be agent or service"))
+        })
         .transpose()?;
     let actor_id = one(headers, &header::ACTOR_ID)?
         .filter(|text| !text.is_empty())
@@ -111,7 +114,9 @@ pub(crate) fn actor(headers: &HeaderMap) -> Result<Actor, Refused> {
 
 /// An object of at most 20 texts: keys of up to 64 characters, values of up to 512 (spec/01 §3.3).
 fn is_context(text: &str) -> bool {
-    let Ok(map) = serde_json::from_str::<std::collections::BTreeMap<String, String>>(text) else { return false };
+    let Ok(map) = serde_json::from_str::<std::collections::BTreeMap<String, String>>(text) else {
+        return false;
+    };
     map.len() <= 20
         && map.iter().all(|(key, value)| key.chars().count() <= 64 && value.chars().count() <= 512)
 }
@@ -119,7 +124,8 @@ fn is_context(text: &str) -> bool {
 /// Narrowing by the caller itself (spec/01 §2.5). A narrowing that cannot be honoured is refused, never ignored.
 pub(crate) fn narrowing(headers: &HeaderMap, granted: &[Scope], needed: Scope) -> Result<(), Refused> {
     if one(headers, &header::REQUEST_RULE)?.is_some_and(|rule| !rule.is_empty()) {
-        let message = "this vault does not evaluate X-Alter-Request-Rule yet and refuses rather than ignore it";
+        let message =
+            "this vault does not evaluate X-Alter-Request-Rule yet and refuses rather than ignore it";
         return Err((Code::ConstraintNotNarrowing, Cow::Borrowed(message)));
     }
     let Some(list) = one(headers, &header::SCOPE_CONSTRAINTS)?.filter(|list| !list.is_empty()) else {
@@ -183,9 +189,12 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>,
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(signature(SignatureError::Repeated(name.clone())));
+        return Err(signature(&SignatureError::Repeated(name.clone())));
     }
-    first.map(|value| value.to_str()).transpose().map_err(|_| signature(SignatureError::Malformed(name.clone())))
+    first
+        .map(|value| value.to_str())
+        .transpose()
+        .map_err(|_| signature(&SignatureError::Malformed(name.clone())))
 }
 
 #[cfg(test)]
@@ -212,7 +221,10 @@ mod tests {
         assert_eq!(narrowed(header::SCOPE_CONSTRAINTS, "tokens:retrieve,grants:read"), Ok(()));
         assert_eq!(narrowed(header::SCOPE_CONSTRAINTS, "grants:read"), Err(Code::InsufficientScope));
         assert_eq!(narrowed(header::SCOPE_CONSTRAINTS, "audit:emit"), Err(Code::ConstraintNotNarrowing));
-        assert_eq!(narrowed(header::SCOPE_CONSTRAINTS, "tokens:retrieve, x"), Err(Code::ConstraintNotNarrowing));
+        assert_eq!(
+            narrowed(header::SCOPE_CONSTRAINTS, "tokens:retrieve, x"),
+            Err(Code::ConstraintNotNarrowing)
+        );
         assert_eq!(narrowed(header::REQUEST_RULE, "e30"), Err(Code::ConstraintNotNarrowing));
     }
 

@@ -86,11 +86,7 @@ impl KeyRoom {
     }
 
     /// The key with this text; `None` if the vault has none.
-    pub(crate) async fn find(
-        &self,
-        text: &str,
-        core: &Core,
-    ) -> Result<Option<Arc<KnownKey>>, Failure> {
+    pub(crate) async fn find(&self, text: &str, core: &Core) -> Result<Option<Arc<KnownKey>>, Failure> {
         let digest = KeyDigest::of(text);
         if let Some(known) = self.known.get(&digest) {
             return Ok(Some(known));
@@ -99,10 +95,9 @@ impl KeyRoom {
         let opened = core
             .open(&material.signing_key)
             .map_err(|error| Failure::Internal(format!("signing key of {}: {error}", material.key_id)))?;
-        let bytes: [u8; 32] = opened
-            .expose_secret()
-            .try_into()
-            .map_err(|_| Failure::Internal(format!("signing key of {} has an odd length", material.key_id)))?;
+        let bytes: [u8; 32] = opened.expose_secret().try_into().map_err(|_| {
+            Failure::Internal(format!("signing key of {} has an odd length", material.key_id))
+        })?;
         let known = Arc::new(KnownKey {
             signing: SigningKey::from_bytes(Zeroizing::new(bytes)),
             limit: ArcSwap::from_pointee(KeyLimit::new(core.default_rate_limit, Arc::clone(&core.clock))),

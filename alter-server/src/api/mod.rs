@@ -20,7 +20,9 @@ mod verify_token;
 
 use std::sync::Arc;
 
-use alter_core::wire::{code::Code, error::ErrorBody, grants, identity, report as wire_report, token as wire_token};
+use alter_core::wire::{
+    code::Code, error::ErrorBody, grants, identity, report as wire_report, token as wire_token,
+};
 use axum::{
     Router,
     response::Response,
@@ -52,7 +54,11 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .method_not_allowed_fallback(async || {
-            unserved(StatusCode::METHOD_NOT_ALLOWED, Code::from("method_not_allowed"), "this route takes another method")
+            unserved(
+                StatusCode::METHOD_NOT_ALLOWED,
+                Code::from("method_not_allowed"),
+                "this route takes another method",
+            )
         })
         .fallback(async || unserved(StatusCode::NOT_FOUND, Code::NotFound, "there is no such route"))
         .with_state(core)

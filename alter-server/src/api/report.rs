@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_json_body_is_kept_as_text() {
-        let said = ApiCallReport { request_body: Some(serde_json::json!({"a": 1})), ..ApiCallReport::default() };
+        let said =
+            ApiCallReport { request_body: Some(serde_json::json!({"a": 1})), ..ApiCallReport::default() };
         assert_eq!(kept(said).request_body.as_deref(), Some(r#"{"a":1}"#));
     }
 }

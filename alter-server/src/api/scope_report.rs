@@ -32,7 +32,8 @@ impl Endpoint for ScopeReport {
 
 /// The report as JSON; without its longest parts if it does not fit.
 fn detail(mut said: ScopeMismatchReport) -> Option<String> {
-    let text = |said: &ScopeMismatchReport| serde_json::to_string(said).ok().filter(|text| text.len() <= MAX_DETAIL);
+    let text =
+        |said: &ScopeMismatchReport| serde_json::to_string(said).ok().filter(|text| text.len() <= MAX_DETAIL);
     text(&said).or_else(|| {
         said.raw_www_authenticate = None;
         text(&said).or_else(|| {

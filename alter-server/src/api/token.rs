@@ -35,7 +35,8 @@ impl Endpoint for Token {
             || RequestFacts::new("", ""),
             |request| RequestFacts::new(&request.method, &request.url),
         );
-        let command = ReleaseCommand { admission: call.admission(), address, user, request, reason: asked.reason };
+        let command =
+            ReleaseCommand { admission: call.admission(), address, user, request, reason: asked.reason };
         let release = decided(call.core.store.release(command).await?)?;
         call.key.set_deprecated(release.key_deprecated);
         let answer = response(call, &release)?;

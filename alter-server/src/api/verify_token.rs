@@ -6,11 +6,7 @@ use super::{
     answer::{Failure, Reply},
     call::{Call, Endpoint, decided},
 };
-use crate::{
-    audit::Action,
-    domain::Scope,
-    store::AdmittedNote,
-};
+use crate::{audit::Action, domain::Scope, store::AdmittedNote};
 
 pub(super) struct VerifyToken;
 

@@ -41,7 +41,8 @@ impl AppCommand {
         match self {
             Self::Create { name } => {
                 let app = admin.create_app(&name).await?;
-                let text = format!("created app {} ({})\nnext: alter-server key create NAME", app.name, app.id);
+                let text =
+                    format!("created app {} ({})\nnext: alter-server key create NAME", app.name, app.id);
                 Ok(Output::one(&app, text))
             }
             Self::List => {
@@ -238,7 +239,10 @@ impl AgentCommand {
         let (agent, status) = match self {
             Self::Create { name } => {
                 let agent = admin.create_agent(app.id, &name).await?;
-                let text = format!("created agent {} ({})\nnext: alter-server agent key {}", agent.name, agent.id, agent.name);
+                let text = format!(
+                    "created agent {} ({})\nnext: alter-server agent key {}",
+                    agent.name, agent.id, agent.name
+                );
                 return Ok(Output::one(&agent, text));
             }
             Self::List => {

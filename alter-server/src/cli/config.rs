@@ -6,11 +6,15 @@ use clap::{Args, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{CliError, Session, input, output::{Output, dash}};
+use super::{
+    CliError, Session, input,
+    output::{Output, dash},
+};
 use crate::{
     admin::{AdminError, InjectionStyle},
     domain::{
-        ClaimMapping, HostPattern, IdpConfig, ManagedSecret, OAuthSettings, Provider, ProviderId, ProviderKind,
+        ClaimMapping, HostPattern, IdpConfig, ManagedSecret, OAuthSettings, Provider, ProviderId,
+        ProviderKind,
     },
 };
 
@@ -101,7 +105,7 @@ pub(super) enum Kind {
 #[derive(Debug, Subcommand)]
 pub(super) enum ProviderCommand {
     /// Create or replace a provider
-    Add(AddProvider),
+    Add(Box<AddProvider>),
     /// List the app's providers
     List,
     /// Show a provider

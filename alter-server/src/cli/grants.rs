@@ -17,14 +17,20 @@ use crate::{
     domain::{Grant, GrantFilter, GrantId, Principal},
 };
 
+const IMPORT_HELP: &str = r#"One JSON object per line:
+  {"sub":"user-1","provider":"google","account":"a@example.com","access_token":"...",
+   "refresh_token":"...","expires_at":"2027-01-01T00:00:00Z","scopes":["calendar.readonly"]}
+Needed are sub (as in the user's JWT), provider and access_token; account_name and label may be given, too.
+expires_at is RFC 3339 or Unix seconds."#;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum GrantCommand {
     /// List grants, newest first
     List(List),
     /// Give a principal the use of a managed secret
     Create(Create),
-    /// Move existing tokens in, one JSON object per line: {"sub","provider","account","access_token",
-    /// "refresh_token","expires_at","scopes"}. All lines are checked before the first is stored
+    /// Move existing tokens in; all lines are checked before the first is stored
+    #[command(after_help = IMPORT_HELP)]
     Import {
         /// The file, `-` for standard input
         #[arg(default_value = "-")]
@@ -137,7 +143,10 @@ impl GrantCommand {
             Self::Revoke { grant, reason } => {
                 let revoked = admin.revoke_grant(app.id, grant, reason).await?;
                 let value = json!({"grant_id": revoked.grant_id, "revoked_at": revoked.revoked_at});
-                Ok(Output::one(&value, format!("grant {} is revoked since {}", revoked.grant_id, revoked.revoked_at)))
+                Ok(Output::one(
+                    &value,
+                    format!("grant {} is revoked since {}", revoked.grant_id, revoked.revoked_at),
+                ))
             }
         }
     }

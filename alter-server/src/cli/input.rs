@@ -23,7 +23,10 @@ pub(super) fn text(path: &Path) -> Result<Zeroizing<String>, CliError> {
     let read = if path == Path::new("-") {
         std::io::stdin().lock().read_to_string(&mut text)
     } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
+        std::fs::read_to_string(path).map(|read| {
+            text = Zeroizing::new(read);
+            text.len()
+        })
     };
     read.map_err(|source| CliError::Io { what: format!("cannot read {}", path.display()), source })?;
     Ok(text)

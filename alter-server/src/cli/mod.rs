@@ -33,7 +33,7 @@ struct Cli {
     /// The folder that holds the vault's data
     #[arg(long, global = true, env = "ALTER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// A file with the key-encryption keys, instead of ALTER_KEK or DIR/kek
+    /// A file with the key-encryption keys, instead of the environment or the data folder
     #[arg(long, global = true, env = "ALTER_KEK_FILE", value_name = "FILE")]
     kek_file: Option<PathBuf>,
     /// The app that the command is about, by name or id; may be left out while there is only one
@@ -42,7 +42,7 @@ struct Cli {
     /// Print one JSON value instead of text for people
     #[arg(long, global = true)]
     json: bool,
-    /// How logs are written to standard error; what is logged is said by RUST_LOG
+    /// How logs are written to standard error, filtered by the environment variable `RUST_LOG`
     #[arg(long, global = true, env = "ALTER_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
     #[command(subcommand)]
@@ -106,9 +106,6 @@ enum CliError {
         #[source]
         source: std::io::Error,
     },
-    /// The text says everything.
-    #[error("{0}")]
-    Said(String),
 }
 
 impl CliError {
@@ -179,8 +176,9 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     if let Command::Dev(dev) = command {
         return dev.run(data_dir, json).await;
     }
-    let data_dir = data_dir
-        .ok_or_else(|| AdminError::Invalid("say where the vault is: --data-dir DIR or ALTER_DATA_DIR".to_owned()))?;
+    let data_dir = data_dir.ok_or_else(|| {
+        AdminError::Invalid("say where the vault is: --data-dir DIR or ALTER_DATA_DIR".to_owned())
+    })?;
     let mut config = VaultConfig::new(data_dir);
     if let Some(path) = kek_file {
         config = config.kek(KekSource::File(path));

@@ -55,7 +55,8 @@ impl Output {
     pub(super) fn print(&self, json: bool) -> io::Result<()> {
         let Some(value) = &self.json else { return Ok(()) };
         let mut out = io::stdout().lock();
-        if json { writeln!(out, "{value}")? } else { writeln!(out, "{}", self.text)? }
+        let text: &dyn std::fmt::Display = if json { value } else { &self.text };
+        writeln!(out, "{text}")?;
         out.flush()
     }
 }

@@ -74,7 +74,10 @@ impl AuditCommand {
                             None => "good".to_owned(),
                             Some(fault) => format!("BROKEN at row {}: {}", fault.seq, fault.what),
                         };
-                        format!("app {} chain {}: {} rows, {end}, {state}", chain.app_id, chain.chain, chain.rows)
+                        format!(
+                            "app {} chain {}: {} rows, {end}, {state}",
+                            chain.app_id, chain.chain, chain.rows
+                        )
                     })
                     .collect();
                 let rows: u64 = report.chains.iter().map(|chain| chain.rows).sum();
