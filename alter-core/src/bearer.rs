@@ -10,14 +10,14 @@ use crate::user_token::{TokenFormatError, UserToken};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BearerError {
-    /// The header came more than once, so that two readers could disagree on who calls.
-    #[error("the Authorization header came more than once")]
+    /// The token came more than once, so that two readers could disagree on who calls.
+    #[error("the request carries its token more than once")]
     Repeated,
     /// Another scheme than `Bearer`.
     #[error("the Authorization header is not of the Bearer scheme")]
     OtherScheme,
-    /// Not one token after the scheme.
-    #[error("the Authorization header holds no well-formed bearer token: {0}")]
+    /// Not one token where there should be one.
+    #[error("the request carries no well-formed token: {0}")]
     Malformed(#[from] TokenFormatError),
 }
 
@@ -39,14 +39,55 @@ pub enum BearerError {
 ///
 /// [`BearerError`] when the header is repeated, of another scheme, or holds no well-formed token.
 pub fn token(headers: &HeaderMap) -> Result<Option<UserToken>, BearerError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
+    find(headers.get_all(AUTHORIZATION).iter().map(http::HeaderValue::as_bytes))
+}
+
+/// As [`token`], for header maps of other makes: `values` are those of `Authorization`.
+///
+/// # Errors
+///
+/// As of [`token`].
+pub fn find<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<UserToken>, BearerError> {
+    only(values)?.map(parse).transpose()
+}
+
+/// The token in a header that holds it and nothing else; `values` are those of the header.
+///
+/// # Errors
+///
+/// [`BearerError`] when there are several, or the one is no well-formed token.
+pub fn find_bare<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<UserToken>, BearerError> {
+    only(values)?.map(|value| bare(value.trim_ascii())).transpose()
+}
+
+/// The token in a cookie that holds it and nothing else (RFC 6265 §5.4); `values` are those of `Cookie`. The name is
+/// compared exactly.
+///
+/// # Errors
+///
+/// [`BearerError`] when the cookie came more than once, or holds no well-formed token.
+pub fn find_cookie<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+    name: &str,
+) -> Result<Option<UserToken>, BearerError> {
+    let pairs =
+        values.into_iter().flat_map(|value| value.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    let named = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    let unquoted = |value: &'a [u8]| {
+        value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
     };
-    if values.next().is_some() {
-        return Err(BearerError::Repeated);
-    }
-    parse(value.as_bytes()).map(Some)
+    only(named)?.map(|value| bare(unquoted(value))).transpose()
+}
+
+fn only<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a [u8]>, BearerError> {
+    let mut values = values.into_iter();
+    let first = values.next();
+    if values.next().is_some() { Err(BearerError::Repeated) } else { Ok(first) }
+}
+
+fn bare(value: &[u8]) -> Result<UserToken, BearerError> {
+    let text = std::str::from_utf8(value).map_err(|_| TokenFormatError::Malformed)?;
+    Ok(UserToken::parse(text)?)
 }
 
 /// The token in one header value.

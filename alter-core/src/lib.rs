@@ -60,6 +60,7 @@ pub mod answer;
 pub mod bearer;
 mod client;
 pub mod clock;
+pub mod edge;
 pub mod error;
 #[cfg(feature = "jwt")]
 pub mod jwt;

@@ -1,6 +1,6 @@
 //! The token of the person on whose behalf a call is made.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest;
 use secrecy::{ExposeSecret, SecretString};
@@ -26,7 +26,7 @@ pub enum TokenFormatError {
 /// A user's JWT, as it came in: of the right form, **not verified**. The vault verifies it on every call.
 ///
 /// `Debug` prints a short fingerprint, so that two log lines can be told to be about the same token. It is wiped from
-/// memory on drop.
+/// memory when the last clone is dropped; clones share it.
 ///
 /// ```
 /// use alter_core::UserToken;
@@ -37,7 +37,7 @@ pub enum TokenFormatError {
 /// # Ok::<(), alter_core::TokenFormatError>(())
 /// ```
 #[derive(Clone)]
-pub struct UserToken(SecretString);
+pub struct UserToken(Arc<SecretString>);
 
 impl UserToken {
     /// Takes a token of the form that RFC 6750 §2.1 allows in a header.
@@ -59,7 +59,7 @@ impl UserToken {
         if body.is_empty() || !body.bytes().all(fits) {
             return Err(TokenFormatError::Malformed);
         }
-        Ok(Self(secret))
+        Ok(Self(Arc::new(secret)))
     }
 
     /// The token itself. Named so that a review sees it.
