@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
 
 use crate::store::StoreError;
 
@@ -88,6 +88,8 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
 
 fn settings(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(Duration::from_secs(5))?;
+    // Without it SQLite plans a statement anew whenever a bound value changes that it compared with a partial index.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -65_536)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -1,5 +1,8 @@
 //! Decisions: pure functions from what was asked and what is there to what happens. Every store uses them, none has its own.
 
+#[cfg(test)]
+mod tests;
+
 use alter_core::wire::code::Code;
 use jiff::Timestamp;
 
