@@ -47,7 +47,8 @@ use tokio::task::{JoinHandle, futures::TaskLocalFuture};
 use crate::user_token::UserToken;
 
 tokio::task_local! {
-    static FRAME: Arc<Frame>;
+    // `None` inside code that was taken along from outside of any scope.
+    static FRAME: Option<Arc<Frame>>;
 }
 
 /// On whose behalf the task acts.
@@ -88,8 +89,33 @@ struct Frame {
 
 impl Frame {
     fn nested(key: Option<ScopeKey>, identity: Identity) -> Arc<Self> {
-        Arc::new(Self { key, identity, outer: FRAME.try_with(Arc::clone).ok() })
+        // Without a key it hides all others. With one, it hides those of the same key: kept, they would grow without
+        // bound in a task that spawns its own successor.
+        let outer = key.and_then(|key| Self::without(innermost().as_ref(), key));
+        Arc::new(Self { key, identity, outer })
     }
+
+    /// The frames that still count for somebody inside a new one with that key.
+    fn without(frame: Option<&Arc<Self>>, key: ScopeKey) -> Option<Arc<Self>> {
+        let this = frame?;
+        if this.key == Some(key) {
+            return Self::without(this.outer.as_ref(), key);
+        }
+        let outer = Self::without(this.outer.as_ref(), key);
+        let same = match (&outer, &this.outer) {
+            (Some(outer), Some(before)) => Arc::ptr_eq(outer, before),
+            (outer, before) => outer.is_none() && before.is_none(),
+        };
+        Some(if same {
+            Arc::clone(this)
+        } else {
+            Arc::new(Self { key: this.key, identity: this.identity.clone(), outer })
+        })
+    }
+}
+
+fn innermost() -> Option<Arc<Frame>> {
+    FRAME.try_with(Option::clone).ok().flatten()
 }
 
 /// The scopes around a piece of code, taken along to where a task-local does not reach: another task, or a response
@@ -101,7 +127,7 @@ impl Snapshot {
     /// The scopes around the code that calls this.
     #[must_use]
     pub fn take() -> Self {
-        Self(FRAME.try_with(Arc::clone).ok())
+        Self(innermost())
     }
 
     /// The scopes around the code that calls this, with one more inside them.
@@ -110,20 +136,15 @@ impl Snapshot {
         Self(Some(Frame::nested(key, identity)))
     }
 
-    /// Runs `f` inside these scopes. For the synchronous parts of a service or a body.
+    /// Runs `f` inside these scopes and no others: outside of any, if the snapshot was taken there. For the synchronous
+    /// parts of a service or a body.
     pub fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
-        match &self.0 {
-            Some(frame) => FRAME.sync_scope(Arc::clone(frame), f),
-            None => f(),
-        }
+        FRAME.sync_scope(self.0.clone(), f)
     }
 
-    /// Wraps a future so that it is polled, and dropped, inside these scopes.
+    /// Wraps a future so that it is polled, and dropped, inside these scopes and no others, whoever polls it.
     pub fn wrap<F: Future>(self, future: F) -> Scoped<F> {
-        match self.0 {
-            Some(frame) => Scoped(Place::Inside(FRAME.scope(frame, future))),
-            None => Scoped(Place::Outside(future)),
-        }
+        Scoped(FRAME.scope(self.0, future))
     }
 }
 
@@ -136,14 +157,7 @@ impl fmt::Debug for Snapshot {
 /// Future of [`scope`], [`Snapshot::wrap`] and [`InCurrentScope::in_current_scope`].
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct Scoped<F>(#[pin] Place<F>);
-
-#[pin_project(project = PlaceProjection)]
-enum Place<F> {
-    Inside(#[pin] TaskLocalFuture<Arc<Frame>, F>),
-    // There was no scope to take along.
-    Outside(#[pin] F),
-}
+pub struct Scoped<F>(#[pin] TaskLocalFuture<Option<Arc<Frame>>, F>);
 
 impl<F> fmt::Debug for Scoped<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,10 +169,7 @@ impl<F: Future> Future for Scoped<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.project().0.project() {
-            PlaceProjection::Inside(future) => future.poll(cx),
-            PlaceProjection::Outside(future) => future.poll(cx),
-        }
+        self.project().0.poll(cx)
     }
 }
 
@@ -192,7 +203,7 @@ pub fn current_for(key: ScopeKey) -> Option<Identity> {
 fn find(counts: impl Fn(Option<ScopeKey>) -> bool) -> Option<Identity> {
     FRAME
         .try_with(|innermost| {
-            std::iter::successors(Some(innermost), |frame| frame.outer.as_ref())
+            std::iter::successors(innermost.as_ref(), |frame| frame.outer.as_ref())
                 .find(|frame| counts(frame.key))
                 .map(|frame| frame.identity.clone())
         })
@@ -280,5 +291,38 @@ mod tests {
         assert_eq!(snapshot.enter(|| name(current())).unwrap(), "late");
         assert_eq!(tokio::spawn(snapshot.wrap(async { name(current()) })).await.unwrap().unwrap(), "late");
         assert!(Snapshot::take().enter(current).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_along_from_outside_acts_for_nobody_wherever_it_is_polled() {
+        let nobodys = Snapshot::take();
+        let background = async { name(current()) }.in_current_scope();
+        scope(token("alice"), async {
+            assert_eq!(nobodys.enter(|| name(current())), None);
+            assert_eq!(nobodys.enter(Snapshot::take).wrap(async { name(current()) }).await, None);
+            assert_eq!(background.await, None);
+            assert_eq!(name(current()).unwrap(), "alice");
+        })
+        .await;
+    }
+
+    #[test]
+    fn nesting_without_end_keeps_only_the_scopes_that_count() {
+        fn depth(snapshot: &Snapshot) -> usize {
+            std::iter::successors(snapshot.0.as_ref(), |frame| frame.outer.as_ref()).count()
+        }
+        let keys = [ScopeKey::unique(), ScopeKey::unique()];
+        let mut snapshot = Snapshot::nested(None, Identity::Anonymous);
+        for round in 0..10_000 {
+            let key = keys[round % 2];
+            snapshot = snapshot.enter(|| Snapshot::nested(Some(key), token(&format!("t{round}")).into()));
+        }
+        assert_eq!(depth(&snapshot), 3);
+        snapshot.enter(|| {
+            assert_eq!(name(current_for(keys[0])).unwrap(), "t9998");
+            assert_eq!(name(current_for(keys[1])).unwrap(), "t9999");
+            assert_eq!(name(current()).unwrap(), "nobody");
+            assert_eq!(depth(&Snapshot::nested(None, Identity::Anonymous)), 1);
+        });
     }
 }
