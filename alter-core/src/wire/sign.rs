@@ -165,7 +165,7 @@ fn string_to_sign(
     body_hash: &str,
     headers: &HeaderMap,
 ) -> Result<String, SignatureError> {
-    let constraints = only(headers, &header::SCOPE_CONSTRAINTS)?.unwrap_or_default();
+    let constraints = covered(headers, &header::SCOPE_CONSTRAINTS)?.unwrap_or_default();
     let mut text = format!(
         "{}\n{}\n{}\n{}\n{body_hash}\n{constraints}",
         method.as_str().to_uppercase(),
@@ -174,7 +174,7 @@ fn string_to_sign(
         stamp.nonce,
     );
     for (name, label) in &COVERED {
-        if let Some(value) = only(headers, name)?.filter(|value| !value.is_empty()) {
+        if let Some(value) = covered(headers, name)? {
             // Writing to a String cannot fail.
             let _ = write!(text, "\n{label}{value}");
         }
@@ -183,7 +183,16 @@ fn string_to_sign(
 }
 
 fn has_actor(headers: &HeaderMap) -> bool {
-    COVERED[1..].iter().any(|(name, _)| headers.get(name).is_some_and(|value| !value.is_empty()))
+    COVERED[1..].iter().any(|(name, _)| headers.contains_key(name))
+}
+
+/// The value of a covered header. An empty one would be signed like an absent one, so that anybody on the way could add
+/// it; no signer sends one.
+fn covered<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, SignatureError> {
+    match only(headers, name)? {
+        Some("") => Err(SignatureError::Malformed(name.clone())),
+        value => Ok(value),
+    }
 }
 
 /// The value of a header that may come once.
@@ -205,7 +214,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
 ///
 /// # Errors
 ///
-/// [`SignatureError`] when a covered header is there twice or is not text.
+/// [`SignatureError`] when a covered header is there twice, is empty or is not text.
 pub fn sign(
     key: &SigningKey,
     method: &Method,
@@ -259,8 +268,10 @@ impl Signed {
             if fits { Ok(value.to_owned()) } else { Err(SignatureError::Malformed(name)) }
         };
         let timestamp = required(header::TIMESTAMP)?;
-        let digits =
-            (1..=12).contains(&timestamp.len()) && timestamp.bytes().all(|byte| byte.is_ascii_digit());
+        // One spelling only: what is signed is the number.
+        let digits = (1..=12).contains(&timestamp.len())
+            && timestamp.bytes().all(|byte| byte.is_ascii_digit())
+            && (timestamp == "0" || !timestamp.starts_with('0'));
         let timestamp =
             timestamp.parse().ok().filter(|_| digits).ok_or(SignatureError::Malformed(header::TIMESTAMP))?;
         let nonce = lower_hex(header::NONCE, required(header::NONCE)?, NONCE_LEN)?;

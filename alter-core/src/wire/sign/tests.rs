@@ -146,12 +146,37 @@ fn whatever_is_changed_on_the_way_is_noticed() {
 }
 
 #[test]
+fn an_empty_covered_header_cannot_be_slipped_in() {
+    let actor = headers(&[(header::CALLER, "c1"), (header::CALLER_TYPE, "service")]);
+    for good in [HeaderMap::new(), actor] {
+        let good = signed(&Method::POST, "/sdk/token", b"{}", good);
+        for name in [
+            header::SCOPE_CONSTRAINTS,
+            header::REQUEST_RULE,
+            header::CALLER,
+            header::CALLER_TYPE,
+            header::ACTOR_ID,
+            header::CONTEXT,
+        ] {
+            if !good.contains_key(&name) {
+                let mut more = good.clone();
+                more.insert(name.clone(), HeaderValue::from_static(""));
+                let refused = Err(SignatureError::Malformed(name));
+                assert_eq!(check(&more, &Method::POST, "/sdk/token", b"{}"), refused);
+            }
+        }
+    }
+}
+
+#[test]
 fn signature_headers_of_another_form_are_refused() {
     let good = signed(&Method::GET, "/sdk/scopes", b"", HeaderMap::new());
     for (name, value) in [
         (header::TIMESTAMP, "+1767225600"),
         (header::TIMESTAMP, "1767225600.0"),
         (header::TIMESTAMP, "9999999999999"),
+        (header::TIMESTAMP, "01767225600"),
+        (header::TIMESTAMP, ""),
         (header::NONCE, "000102030405060708090A0B0C0D0E0F"),
         (header::NONCE, "00"),
         (header::SIGNATURE, "zz"),
