@@ -37,7 +37,7 @@ pub struct VerifiedUser {
     pub issuer: String,
     /// The claim that the rules name as the user's id: not blank, at most 255 characters, no control characters.
     pub subject: String,
-    /// The email address, unless the token says `email_verified: false` or it is longer than 255 characters.
+    /// The email address, unless the token's `email_verified` is there and is not `true`, or it is longer than 255 characters.
     pub email: Option<String>,
     /// The display name, unless it is longer than 255 characters.
     pub display_name: Option<String>,
@@ -150,7 +150,17 @@ impl<'a> Token<'a> {
             Some(Value::String(id)) if is_text(id) && !id.chars().any(char::is_control) => id.clone(),
             Some(_) => return Err(unusable(&names.user_id)),
         };
-        let unverified_email = claims.0.get("email_verified") == Some(&Value::Bool(false));
+        // A security event or a logout notice (RFC 8417 §2.2, OpenID Connect Back-Channel Logout §2.4) is signed with the
+        // same key, may name the same `sub` and `aud`, and need not say so in `typ`.
+        if matches!(claims.0.get("events"), Some(Value::Object(_))) {
+            return Err(unusable("events"));
+        }
+        // Some providers write the flag as a text.
+        let unverified_email = match claims.0.get("email_verified") {
+            None | Some(Value::Null | Value::Bool(true)) => false,
+            Some(Value::String(flag)) => flag != "true",
+            Some(_) => true,
+        };
         Ok(VerifiedUser {
             issuer: rules.issuer().to_owned(),
             subject,
@@ -319,11 +329,28 @@ mod tests {
             !format!("{user:?}").contains("example.com\", display") && !format!("{user:?}").contains("Ann")
         );
         assert_eq!(with(r#","email":"a@example.com","email_verified":false"#).unwrap().email, None);
+        for (flag, email) in [
+            ("true", Some("a@example.com")),
+            ("\"true\"", Some("a@example.com")),
+            ("null", Some("a@example.com")),
+            ("\"false\"", None),
+            ("0", None),
+        ] {
+            let user = with(&format!(r#","email":"a@example.com","email_verified":{flag}"#)).unwrap();
+            assert_eq!(user.email.as_deref(), email, "{flag}");
+        }
         assert_eq!(with(r#","email":7,"name":{}"#).unwrap().display_name, None);
         assert_eq!(with(r#","groups":"one""#).unwrap().groups, ["one"]);
         assert_eq!(with(r#","groups":null"#).unwrap().groups, [""; 0]);
         assert_eq!(with(r#","groups":[7]"#), Err(unusable("groups")));
         assert_eq!(with(&format!(r#","groups":{:?}"#, vec!["g"; 201])), Err(unusable("groups")));
+    }
+
+    #[test]
+    fn a_logout_notice_is_no_sign_in_even_without_a_type() {
+        let notice = r#","events":{"http://schemas.openid.net/event/backchannel-logout":{}}"#;
+        assert_eq!(with(notice), Err(unusable("events")));
+        assert!(with(r#","events":["a claim of the operator's own"]"#).is_ok());
     }
 
     #[test]
