@@ -1,6 +1,6 @@
 //! The reports that follow a provider call: the audit row (spec/01 §7) and the scope mismatch (spec/01 §6.9).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,8 +23,9 @@ pub const UNREPORTED_HEADERS: [&str; 8] = [
 ];
 
 /// What a client says of a provider call that it made. Every member is sent, in this order. It is the client's own
-/// statement; the vault trusts it no further than that.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// statement; the vault trusts it no further than that. `Debug` leaves out URL, headers, bodies, reason and context,
+/// which may hold anything.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ApiCallReport {
     /// From the token answer.
     pub grant_id: String,
@@ -61,6 +62,18 @@ pub struct ApiCallReport {
     /// The audit context of the call.
     #[serde(default)]
     pub context: Option<BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for ApiCallReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiCallReport")
+            .field("grant_id", &self.grant_id)
+            .field("provider_id", &self.provider_id)
+            .field("method", &self.method)
+            .field("response_status", &self.response_status)
+            .field("latency_ms", &self.latency_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Path of the scope report of a grant.
@@ -147,6 +160,22 @@ mod tests {
             assert!(found >= at, "{member}");
             at = found;
         }
+    }
+
+    #[test]
+    fn what_was_sent_and_answered_is_not_printed() {
+        let canary = || "CANARY".to_owned();
+        let report = ApiCallReport {
+            url: "https://api.example.com/?key=CANARY".into(),
+            request_headers: Some(BTreeMap::from([("x-signature".into(), canary())])),
+            request_body: Some(Value::String(canary())),
+            response_headers: Some(BTreeMap::from([("x-token".into(), canary())])),
+            response_body: Some(canary()),
+            reason: Some(canary()),
+            context: Some(BTreeMap::from([("run_id".into(), canary())])),
+            ..ApiCallReport::default()
+        };
+        assert!(!format!("{report:?}").contains("CANARY"));
     }
 
     #[test]
