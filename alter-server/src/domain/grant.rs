@@ -202,7 +202,7 @@ pub struct ImportGrant {
     pub account_identifier: Option<String>,
     /// The account for people.
     pub account_display_name: Option<String>,
-    /// Tells siblings apart.
+    /// Tells siblings apart. Only taken for a new grant; an existing one keeps its label.
     pub label: Option<String>,
     /// The access token: 1 to 8,192 printable ASCII characters (spec/01 §5.1). The store seals it.
     pub access_token: SecretString,

@@ -28,7 +28,10 @@ impl SecretMaterial {
     /// The bytes that are sealed: length-prefixed, the token first.
     #[must_use]
     pub fn to_bytes(&self) -> SecretSlice<u8> {
-        let mut out = Zeroizing::new(Vec::with_capacity(256));
+        let more = self.additional.iter().map(|(name, value)| 16 + name.len() + value.expose_secret().len());
+        // The exact size: growing would leave copies behind that nobody wipes.
+        let size = 8 + self.token.expose_secret().len() + more.sum::<usize>();
+        let mut out = Zeroizing::new(Vec::with_capacity(size));
         let mut put = |text: &str| {
             out.extend_from_slice(&(text.len() as u64).to_be_bytes());
             out.extend_from_slice(text.as_bytes());
