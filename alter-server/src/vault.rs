@@ -1,6 +1,7 @@
 //! The vault as a value: opened over a data folder, used in process, mounted as a router, or served.
 
 use std::{
+    convert::Infallible,
     fmt,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -8,10 +9,18 @@ use std::{
     time::Duration,
 };
 
-use alter_core::clock::{SharedClock, SystemClock};
-use axum::Router;
+use alter_core::{
+    Agent, AgentBuilder, App, AppBuilder,
+    clock::{SharedClock, SystemClock},
+    wire::key::ApiKey,
+};
+use axum::{Router, body::Body, response::Response};
+use bytes::Bytes;
+use http::Request;
 use secrecy::SecretSlice;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tower::ServiceExt;
+use tower_service::Service;
 
 use crate::{
     admin::Admin,
@@ -173,6 +182,39 @@ impl Vault {
     /// ```
     pub fn router(&self) -> Router {
         api::router(Arc::clone(&self.core))
+    }
+
+    /// A client for the app with that key, in this process: its calls go to [`Vault::router`] as a tower service, with the
+    /// same bytes and the same signature check as over the network, and without a socket. More can be set before `build()`.
+    ///
+    /// ```no_run
+    /// # async fn demo(vault: alter_server::Vault, token: alter_core::UserToken) -> Result<(), alter_core::Error> {
+    /// use alter_core::wire::key::ApiKey;
+    /// use http::Method;
+    ///
+    /// # let key = ApiKey::parse("alter_rk_abcdefghijklmnopqrstuv_iwpykn").unwrap();
+    /// let app = vault.app_client(&key).build()?;
+    /// let user = app.for_user(token);
+    /// let events = user.request(Method::GET, "https://api.example.com/events").provider("example").send().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn app_client(&self, key: &ApiKey) -> AppBuilder {
+        App::builder(key.expose()).backend(self.in_process()).clock(Arc::clone(&self.core.clock))
+    }
+
+    /// The same for a managed agent's key.
+    pub fn agent_client(&self, key: &ApiKey) -> AgentBuilder {
+        Agent::builder(key.expose()).backend(self.in_process()).clock(Arc::clone(&self.core.clock))
+    }
+
+    fn in_process(
+        &self,
+    ) -> impl Service<Request<Bytes>, Response = Response, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static {
+        self.router().map_request(|request: Request<Bytes>| request.map(Body::from))
     }
 
     /// Operator operations. `operator` names who does it in the audit trail.

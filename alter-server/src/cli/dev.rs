@@ -62,9 +62,7 @@ faults, counts  {control}
         r#"
 In your service:
 
-    let app = alter_core::App::builder(ApiKey::parse(std::env::var("ALTER_API_KEY")?)?)
-        .base_url("{base}")
-        .build()?;
+    let app = alter_core::App::builder(std::env::var("ALTER_API_KEY")?).backend_url("{base}").build()?;
     let me = app
         .for_user(UserToken::parse(token)?)
         .request(Method::GET, "{api}/me")
