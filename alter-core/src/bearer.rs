@@ -97,7 +97,9 @@ fn bare(value: &[u8]) -> Result<UserToken, BearerError> {
 /// [`BearerError`] when the value is of another scheme or holds no well-formed token.
 pub fn parse(value: &[u8]) -> Result<UserToken, BearerError> {
     let text = std::str::from_utf8(value).map_err(|_| TokenFormatError::Malformed)?;
-    let (scheme, token) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    let text = text.trim();
+    // A tab ends the scheme as well, so that a bearer token behind one is a broken token and not another scheme.
+    let (scheme, token) = text.split_at(text.find([' ', '\t']).unwrap_or(text.len()));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(BearerError::OtherScheme);
     }
@@ -135,6 +137,7 @@ mod tests {
             (&["Bearer"], BearerError::Malformed(TokenFormatError::Empty)),
             (&["Bearer "], BearerError::Malformed(TokenFormatError::Empty)),
             (&["Bearer a b"], BearerError::Malformed(TokenFormatError::Malformed)),
+            (&["Bearer\ta"], BearerError::Malformed(TokenFormatError::Malformed)),
             (&["Bearer a,b"], BearerError::Malformed(TokenFormatError::Malformed)),
             (&["Bearer ==="], BearerError::Malformed(TokenFormatError::Malformed)),
             (&["Bearer é"], BearerError::Malformed(TokenFormatError::Malformed)),
