@@ -179,7 +179,11 @@ fn throttled(throttle: &Throttle, error: &Error) -> Answer {
         Throttle::Rate { scope, limit, window_seconds } => {
             let mut answer = answer("rate_limited", "too many calls: try again later")
                 .retry_after(error.retry_after().unwrap_or(DEFAULT_RETRY));
-            if let Some(scope) = scope {
+            // A word such as `api_key`; anything longer is the vault's text, which is for the log.
+            let word = |scope: &&String| {
+                scope.len() <= 32 && scope.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            };
+            if let Some(scope) = scope.as_ref().filter(word) {
                 answer = answer.with("limit_scope", scope.as_str());
             }
             if let (Some(limit), Some(seconds)) = (limit, window_seconds) {
@@ -328,6 +332,17 @@ mod tests {
             retry_after(from(409, &json!({"error": "token_refresh_in_progress"}))).as_deref(),
             Some("1")
         );
+    }
+
+    #[test]
+    fn the_limit_that_binds_is_named_by_a_word_only() {
+        let body = |scope: &str| from(429, &json!({"error": "rate_limit_exceeded", "scope": scope})).body;
+        assert_eq!(body("api_key")["limit_scope"], "api_key");
+        for text in ["key alter_rk_abcd of app 7", "10.1.2.3", &"a".repeat(33)] {
+            assert!(!body(text).contains_key("limit_scope"), "{text}");
+        }
+        let busy = from(429, &json!({"error": "too_many_pending_approvals", "retry_after": 10}));
+        assert_eq!(busy.headers["retry-after"], "10");
     }
 
     #[test]
