@@ -1,6 +1,6 @@
 //! What can go wrong, in about a dozen groups (spec/02 §6).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use crate::wire::error::GrantCandidate;
 
@@ -133,8 +133,9 @@ pub enum Grant {
     Ambiguous(Box<Ambiguous>),
 }
 
-/// What an ambiguous call could have meant. Each list holds at most 100 items.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What an ambiguous call could have meant. Each list holds at most 100 items. `Debug` shows the grants' ids: accounts and
+/// names are personal and stay out of logs.
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ambiguous {
     /// The grants.
@@ -149,6 +150,17 @@ pub struct Ambiguous {
     pub account_was_provided: bool,
     /// There are more than are listed.
     pub truncated: bool,
+}
+
+impl fmt::Debug for Ambiguous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ambiguous")
+            .field("grant_ids", &self.grant_ids)
+            .field("candidates", &self.candidates.len())
+            .field("account_was_provided", &self.account_was_provided)
+            .field("truncated", &self.truncated)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Which rule forbids the call.
@@ -305,9 +317,9 @@ pub struct ProviderAnswer {
     pub body: String,
 }
 
-impl std::fmt::Debug for ProviderAnswer {
+impl fmt::Debug for ProviderAnswer {
     // Bodies and headers of providers may hold anything.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProviderAnswer")
             .field("status", &self.status)
             .field("body_bytes", &self.body.len())
