@@ -12,7 +12,7 @@ use super::{
 };
 use crate::wire::{
     code::Code,
-    error::{ErrorBody, ParsedError, clean},
+    error::{ErrorBody, NestedFields, ParsedError, clean},
     header,
     limit::{QUOTA_CEILING, THROTTLE_CEILING, retry_after},
 };
@@ -38,25 +38,36 @@ pub(super) fn vault(status: StatusCode, headers: &HeaderMap, parsed: &ParsedErro
     let ceiling =
         if matches!(kind, Kind::Throttled(Throttle::Quota)) { QUOTA_CEILING } else { THROTTLE_CEILING };
     let wait = body.retry_after.map(Value::from);
-    let after = matches!(retry, Retry::AfterBackoff | Retry::AfterWindow)
-        .then(|| retry_after(headers, wait.as_ref(), ceiling))
-        .flatten();
-    let nested = body.details.as_ref();
-    let recovery = Recovery {
-        grant_id: body.grant_id.clone().or_else(|| nested.and_then(|nested| nested.grant_id.clone())),
-        provider_id: body
-            .provider_id
-            .clone()
-            .or_else(|| nested.and_then(|nested| nested.provider_id.clone())),
-        agent_id: body.agent_id.clone(),
-        app_user_id: body.app_user_id.clone(),
-    };
+    let waits =
+        matches!(retry, Retry::AfterBackoff | Retry::AfterWindow) || matches!(kind, Kind::Throttled(_));
+    let after = waits.then(|| retry_after(headers, wait.as_ref(), ceiling)).flatten();
+    let recovery = recovery(body);
     let mut error =
         Error::new(kind, message).with_status(status).with_retry(retry, after).with_recovery(recovery);
     error.0.code.clone_from(&body.code);
-    error.0.hint.clone_from(&body.hint);
+    if body.code != Some(Code::BlockedDestination) {
+        error.0.hint.clone_from(&body.hint);
+    }
     error.0.request_id = headers.get(header::REQUEST_ID).and_then(|id| id.to_str().ok()).map(clean);
     error
+}
+
+/// What is known of the grant. Nested fields count below those at the top (rows 403-b, 403-j), except that
+/// `scope_mismatch` has nested ones only and those at the top may be about something else (row 403-g).
+fn recovery(body: &ErrorBody) -> Recovery {
+    let empty = NestedFields::default();
+    let nested = body.details.as_ref().unwrap_or(&empty);
+    let nested_first = body.code == Some(Code::ScopeMismatch);
+    let choose = |top: &Option<String>, nested: &Option<String>| {
+        let (first, second) = if nested_first { (nested, top) } else { (top, nested) };
+        first.clone().or_else(|| second.clone())
+    };
+    Recovery {
+        grant_id: choose(&body.grant_id, &nested.grant_id),
+        provider_id: choose(&body.provider_id, &nested.provider_id),
+        agent_id: choose(&body.agent_id, &nested.agent_id),
+        app_user_id: choose(&body.app_user_id, &nested.app_user_id),
+    }
 }
 
 fn by_code(code: &Code, status: StatusCode, body: &ErrorBody) -> Option<Kind> {
@@ -172,11 +183,11 @@ pub(super) fn default_retry(kind: &Kind) -> Retry {
         | Kind::Conflict(Conflict::TokenRefresh)
         | Kind::Throttled(Throttle::Rate { .. }) => Retry::AfterBackoff,
         Kind::Throttled(Throttle::Quota) => Retry::AfterWindow,
+        Kind::Grant(Grant::Ambiguous(_)) => Retry::Never,
         Kind::Auth(Auth::UserToken)
+        | Kind::Grant(_)
         | Kind::Policy(Policy::StepUpRequired { .. })
         | Kind::Provider(Provider::ScopeReauth { .. } | Provider::Unauthorized) => Retry::AfterUserAction,
-        Kind::Grant(Grant::Ambiguous(_)) => Retry::Never,
-        Kind::Grant(_) => Retry::AfterUserAction,
         _ => Retry::Never,
     }
 }

@@ -140,6 +140,32 @@ fn an_ambiguous_call_tells_its_candidates() {
 }
 
 #[test]
+fn what_must_be_repaired_is_read_from_the_nested_fields_where_a_code_has_them() {
+    let nested =
+        json!({"grant_id": "g-in", "provider_id": "p-in", "agent_id": "a-in", "app_user_id": "u-in"});
+    let read = |code: &str, top: bool| {
+        let mut body = json!({"error": code, "details": nested.clone()});
+        if top {
+            body["grant_id"] = json!("g-top");
+        }
+        let error = from(403, &body);
+        let Recovery { grant_id, provider_id, agent_id, app_user_id } = error.recovery().unwrap().clone();
+        [grant_id, provider_id, agent_id, app_user_id].map(Option::unwrap)
+    };
+    assert_eq!(read("grant_expired", false), ["g-in", "p-in", "a-in", "u-in"], "403-b");
+    assert_eq!(read("grant_expired", true)[0], "g-top", "403-b");
+    assert_eq!(read("scope_mismatch", true)[0], "g-in", "403-g");
+}
+
+#[test]
+fn the_accounts_of_an_ambiguous_call_are_not_printed() {
+    let body = json!({"error": "ambiguous_grant", "account_identifiers": ["ann@example.com"],
+        "candidates": [{"grant_id": "1", "account_identifier": "ann@example.com", "account_display_name": "Ann"}]});
+    let text = format!("{:?}", from(409, &body));
+    assert!(!text.contains("ann@example.com") && !text.contains("Ann"), "{text}");
+}
+
+#[test]
 fn a_key_without_a_scope_tells_which() {
     let body =
         json!({"error": "insufficient_scope", "required": ["a", "b"], "granted": ["a"], "missing": ["b"]});
@@ -178,6 +204,8 @@ fn the_wait_comes_from_the_header_or_the_body_and_has_a_ceiling() {
     assert_eq!(wait("rate_limit_exceeded", Some("soon"), json!(9)), Some(9));
     assert_eq!(wait("rate_limit_exceeded", Some("99999"), json!(null)), Some(3_600));
     assert_eq!(wait("quota_exceeded", Some("99999"), json!(null)), Some(99_999));
+    assert_eq!(wait("too_many_pending_approvals", Some("10"), json!(null)), Some(10));
+    assert_eq!(wait("too_many_pending_approvals", None, json!(10)), Some(10));
     assert_eq!(wait("quota_exceeded", Some("99999999"), json!(null)), Some(2_678_400));
 }
 
@@ -193,9 +221,9 @@ fn what_the_vault_says_is_cut_and_cleaned() {
 
 #[test]
 fn an_internal_address_in_a_refusal_is_not_shown() {
-    let body = json!({"error": "blocked_destination", "message": "resolved to 10.1.2.3"});
-    let error = from(422, &body);
-    assert!(!format!("{error} {error:?}").contains("10.1.2.3"));
+    let text = "resolved to 10.1.2.3";
+    let error = from(422, &json!({"error": "blocked_destination", "message": text, "hint": text}));
+    assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("10.1.2.3"));
 }
 
 #[test]

@@ -115,6 +115,12 @@ pub struct NestedFields {
     /// The provider that the failure is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
+    /// The agent that asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// The vault's id of the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_user_id: Option<String>,
     /// Why, where the code leaves it open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -195,6 +201,8 @@ impl ErrorBody {
                 NestedFields {
                     grant_id: text("grant_id"),
                     provider_id: text("provider_id"),
+                    agent_id: text("agent_id"),
+                    app_user_id: text("app_user_id"),
                     reason: text("reason"),
                 }
             }),
