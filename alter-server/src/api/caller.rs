@@ -32,8 +32,7 @@ const MAX_CONTEXT: usize = 4_096;
 /// A refusal before admission: code and text.
 pub(crate) type Refused = (Code, Cow<'static, str>);
 
-/// The headers of a call, taken apart but not yet believed.
-#[derive(Debug)]
+/// The headers of a call, taken apart but not yet believed. Holds the whole key, so it has no `Debug`.
 pub(crate) struct Claim<'a> {
     pub(crate) key_text: &'a str,
     /// Beginning of the key, if it is spelled like one.
