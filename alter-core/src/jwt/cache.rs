@@ -71,3 +71,25 @@ impl VerifiedTokens {
         self.0.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_of_no_entries_works() {
+        let keys = KeySet::parse(br#"{"keys":[]}"#, Timestamp::UNIX_EPOCH).unwrap();
+        let user = Arc::new(VerifiedUser {
+            issuer: "https://id.example.com".into(),
+            subject: "user-1".into(),
+            email: None,
+            display_name: None,
+            groups: Vec::new(),
+            expires_at: Timestamp::MAX,
+            key_id: None,
+        });
+        let (cache, token) = (VerifiedTokens::with_capacity(0), token_digest("a"));
+        cache.insert(token, user, [0; 32], Timestamp::UNIX_EPOCH);
+        assert!(cache.get(&token, &keys, Timestamp::UNIX_EPOCH).is_none());
+    }
+}
