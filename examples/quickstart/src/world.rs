@@ -16,16 +16,27 @@ use secrecy::SecretString;
 use serde_json::json;
 use tempfile::TempDir;
 
+/// The running vault, the running outside world, and what was set up in them.
+#[derive(Debug)]
 pub struct World {
+    /// The vault, in this process.
     pub vault: Vault,
+    /// The identity provider and the API.
     pub sandbox: Sandbox,
+    /// The application's key.
     pub key: ApiKey,
+    /// Each user's grant.
     pub grants: Vec<(&'static str, GrantId)>,
     app: AppId,
     folder: TempDir,
 }
 
 impl World {
+    /// Starts and sets up everything.
+    ///
+    /// # Errors
+    ///
+    /// When a step of the set-up is refused.
     pub async fn start() -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let vault = Vault::open(VaultConfig::new(folder.path())).await?;
@@ -64,7 +75,8 @@ impl World {
         let lines: Vec<String> = users.iter().map(|sub| table_row(&sandbox, sub)).collect();
         let plan = admin.plan_import(app, &SecretString::from(lines.join("\n"))).await?;
         let plan = plan.map_err(|faults| faults[0].to_string())?;
-        let imported = admin.run_import(plan).await.map_err(|(_, line, error)| format!("line {line}: {error}"))?;
+        let imported =
+            admin.run_import(plan).await.map_err(|(_, line, error)| format!("line {line}: {error}"))?;
         let grants = users.into_iter().zip(imported.iter().map(|line| line.grant_id)).collect();
 
         Ok(Self { vault, sandbox, key, grants, app, folder })
@@ -75,10 +87,16 @@ impl World {
         self.sandbox.mint(TokenRequest::subject(sub))
     }
 
+    /// Prints the rows of the application's calls, oldest first, and what the check of the trail says.
+    ///
+    /// # Errors
+    ///
+    /// When the trail cannot be read.
     pub async fn print_audit(&self) -> Result<(), Box<dyn Error>> {
         let admin = self.vault.admin("quickstart");
-        let page = admin.audit(AuditFilter { app_id: Some(self.app), ..AuditFilter::default() }).await?;
-        for row in page.rows.iter().filter(|row| row.key_id.is_some() && row.request_id.is_some()) {
+        let page =
+            admin.audit(AuditFilter { app_id: Some(self.app), limit: 100, ..AuditFilter::default() }).await?;
+        for row in page.rows.iter().filter(|row| row.request_id.is_some()) {
             let outcome = row.code.as_deref().unwrap_or("ok");
             println!(
                 "   {:<14} {:<22} {:<10} {}",
@@ -89,10 +107,15 @@ impl World {
             );
         }
         let report = admin.verify_audit(AuditVerifyScope::App(self.app)).await?;
-        println!("   The chain of hashes holds: {}", if report.is_ok() { "yes" } else { "NO" });
+        println!("   The chain of hashes holds: {}", if report.ok() { "yes" } else { "NO" });
         Ok(())
     }
 
+    /// Closes the vault, stops the sandbox, removes the folder.
+    ///
+    /// # Errors
+    ///
+    /// When the vault's last writes failed.
     pub async fn stop(self) -> Result<(), Box<dyn Error>> {
         self.vault.close().await?;
         self.sandbox.stop().await;
