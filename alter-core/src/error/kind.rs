@@ -199,6 +199,10 @@ pub struct KeyScopes {
     pub granted: Vec<String>,
     /// What the key lacks.
     pub missing: Vec<String>,
+    /// Any one of the needed scopes is enough.
+    pub any_of: bool,
+    /// The key is older than the vault's scopes: rotate it.
+    pub version_mismatch: bool,
 }
 
 /// What stands against the call.

@@ -93,6 +93,8 @@ fn by_code(code: &Code, status: StatusCode, body: &ErrorBody) -> Option<Kind> {
             required: body.required.clone(),
             granted: body.granted.clone(),
             missing: body.missing.clone(),
+            any_of: body.required_any_of,
+            version_mismatch: body.scope_version_mismatch,
         }))),
         Code::GrantExpired => Kind::Grant(Grant::Expired),
         Code::GrantRevoked => Kind::Grant(Grant::Revoked),

@@ -174,6 +174,11 @@ fn a_key_without_a_scope_tells_which() {
     assert!(
         matches!(error.kind(), Kind::Policy(Policy::InsufficientScope(scopes)) if scopes.granted == ["a"])
     );
+    let body =
+        json!({"error": "insufficient_scope", "required_any_of": true, "scope_version_mismatch": "true"});
+    let error = from(403, &body);
+    let Kind::Policy(Policy::InsufficientScope(scopes)) = error.kind() else { panic!("{error:?}") };
+    assert!(scopes.any_of && !scopes.version_mismatch, "flags count as a literal true only");
 }
 
 #[test]

@@ -77,6 +77,12 @@ pub struct ErrorBody {
     /// Scopes that the key lacks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// Any one of the required scopes is enough.
+    #[serde(skip_serializing_if = "is_false")]
+    pub required_any_of: bool,
+    /// The key's scopes are those of an older catalogue: rotating it brings the missing ones.
+    #[serde(skip_serializing_if = "is_false")]
+    pub scope_version_mismatch: bool,
     /// Why a delegation was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail_reason: Option<String>,
@@ -188,6 +194,8 @@ impl ErrorBody {
             required: list("required"),
             granted: list("granted"),
             missing: list("missing"),
+            required_any_of: flag("required_any_of"),
+            scope_version_mismatch: flag("scope_version_mismatch"),
             detail_reason: text("detail_reason"),
             label: text("label"),
             max_session_age_seconds: number("max_session_age_seconds"),
