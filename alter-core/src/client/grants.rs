@@ -142,6 +142,7 @@ impl ListGrants {
     /// }
     /// # Ok(()) }
     /// ```
+    #[must_use]
     pub fn pages(self) -> Pages {
         Pages { list: self, ready: VecDeque::new(), over: false }
     }

@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    fn token(more: Value) -> TokenResponse {
+    fn token(more: &Value) -> TokenResponse {
         let mut answer = json!({"access_token": "tok-1", "grant_id": "11111111-2222-3333-4444-555555555555"});
         answer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         TokenResponse::parse(answer.to_string().as_bytes()).unwrap()
@@ -91,7 +91,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("authorization", HeaderValue::from_static("Basic mine"));
         headers.append("AUTHORIZATION", HeaderValue::from_static("Basic mine too"));
-        inject(&token(json!({})), &target(), &mut headers).unwrap();
+        inject(&token(&json!({})), &target(), &mut headers).unwrap();
         let sent: Vec<_> = headers.get_all("Authorization").iter().collect();
         assert_eq!(sent, ["Bearer tok-1"]);
         assert!(sent[0].is_sensitive());
@@ -101,7 +101,7 @@ mod tests {
     fn the_placeholder_is_filled_once() {
         let mut headers = HeaderMap::new();
         let format = json!({"injection_header": "X-Key", "injection_format": "{token}:{token}"});
-        inject(&token(format), &target(), &mut headers).unwrap();
+        inject(&token(&format), &target(), &mut headers).unwrap();
         assert_eq!(headers["x-key"], "tok-1:{token}");
     }
 
@@ -109,7 +109,7 @@ mod tests {
     fn further_injections_are_set_and_an_absent_source_is_left_out() {
         let mut headers = HeaderMap::new();
         let injected = inject(
-            &token(json!({
+            &token(&json!({
                 "additional_credentials": {"app": "app 2"},
                 "additional_injections": [
                     {"target": "header", "key": "X-App", "value_source": "additional_credentials.app"},
@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn a_credential_bound_elsewhere_is_not_sent() {
         let refused =
-            inject(&token(json!({"allowed_hosts": ["api.example"]})), &target(), &mut HeaderMap::new());
+            inject(&token(&json!({"allowed_hosts": ["api.example"]})), &target(), &mut HeaderMap::new());
         assert!(matches!(refused.err().unwrap().kind(), Kind::Policy(Policy::BlockedDestination)));
-        let bound = token(json!({"allowed_hosts": ["*.example", "h.example"]}));
+        let bound = token(&json!({"allowed_hosts": ["*.example", "h.example"]}));
         assert!(inject(&bound, &target(), &mut HeaderMap::new()).is_ok());
     }
 }

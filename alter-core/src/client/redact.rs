@@ -4,7 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::wire::token::TokenResponse;
+use crate::wire::{secret::SecretText, token::TokenResponse};
 
 const MARK: &str = "[redacted]";
 
@@ -15,7 +15,7 @@ impl Redactor {
     /// The credentials of a token answer, as they are, as they stand in a URL, and as they stand in JSON text.
     pub(crate) fn new(token: &TokenResponse, user_token: Option<&str>) -> Self {
         let further = token.additional_credentials.iter().flat_map(|all| all.values());
-        let plain = std::iter::once(&token.access_token).chain(further).map(|secret| secret.expose());
+        let plain = std::iter::once(&token.access_token).chain(further).map(SecretText::expose);
         let mut spellings: Vec<String> = Vec::new();
         for secret in plain.chain(user_token) {
             let quoted = Value::from(secret).to_string();
