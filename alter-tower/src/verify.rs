@@ -144,6 +144,10 @@ pub struct VerifyFuture<S, ReqBody>(#[pin] State<S, ReqBody>)
 where
     S: Service<Request<ReqBody>>;
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the larger one is the first state of every request with a token"
+)]
 #[pin_project(project = StateProjection)]
 enum State<S, ReqBody>
 where

@@ -3,6 +3,8 @@
 
 mod admission;
 mod isolation;
+#[cfg(feature = "verify")]
+mod issuer;
 mod place;
 mod scope;
 #[cfg(feature = "verify")]

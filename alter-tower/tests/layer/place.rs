@@ -51,7 +51,7 @@ async fn the_inner_service_is_never_called_unready() {
 #[cfg(feature = "verify")]
 #[tokio::test]
 async fn the_inner_service_is_never_called_unready_while_tokens_are_verified() {
-    let issuer = crate::verify::Issuer::new();
+    let issuer = crate::issuer::Issuer::new();
     let mut service = AlterLayer::new(app()).verify(issuer.verifier()).layer(Probe { ready: false });
     for token in [issuer.token("alice"), issuer.token("bob")] {
         let first = service.ready().await.unwrap().call(bearer(&token));

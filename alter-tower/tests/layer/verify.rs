@@ -1,52 +1,14 @@
 //! Tokens that are verified at the edge.
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
-use alter_core::{
-    clock::SystemClock,
-    jwt::{JwtVerifier, StaticKeys, TokenRules},
-};
+use alter_core::jwt::JwtVerifier;
 use alter_tower::{AlterLayer, Caller};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use http::Request;
 use serde_json::json;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{app, bearer, read, request, text};
-
-/// An identity provider with one Ed25519 key.
-pub(crate) struct Issuer(Ed25519KeyPair);
-
-impl Issuer {
-    pub(crate) fn new() -> Self {
-        Self(Ed25519KeyPair::generate().unwrap())
-    }
-
-    pub(crate) fn verifier(&self) -> JwtVerifier {
-        let x = BASE64.encode(self.0.public_key().as_ref());
-        self.verifier_with(
-            json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "k", "x": x}]}),
-        )
-    }
-
-    pub(crate) fn verifier_with(&self, keys: serde_json::Value) -> JwtVerifier {
-        let rules = TokenRules::new("https://id.example.com").unwrap().with_audience("app").unwrap();
-        JwtVerifier::new(rules, Arc::new(StaticKeys::new(keys.to_string())), SystemClock::shared())
-    }
-
-    pub(crate) fn token(&self, subject: &str) -> String {
-        self.token_until(subject, 4_000_000_000)
-    }
-
-    fn token_until(&self, subject: &str, exp: i64) -> String {
-        let header = BASE64.encode(json!({"alg": "EdDSA", "kid": "k"}).to_string());
-        let claims = json!({"iss": "https://id.example.com", "aud": "app", "sub": subject, "exp": exp});
-        let message = format!("{header}.{}", BASE64.encode(claims.to_string()));
-        let signature = BASE64.encode(self.0.sign(message.as_bytes()).as_ref());
-        format!("{message}.{signature}")
-    }
-}
+use crate::{app, bearer, issuer::Issuer, read, request, text};
 
 async fn ask(verifier: JwtVerifier, request: Request<()>) -> (u16, String, Option<String>) {
     let service = service_fn(|request: Request<()>| async move {
@@ -90,7 +52,7 @@ async fn a_bad_token_is_refused_before_the_handler() {
 #[tokio::test]
 async fn a_token_that_cannot_be_checked_is_refused_for_now() {
     let issuer = Issuer::new();
-    let keyless = issuer.verifier_with(json!("nothing"));
+    let keyless = issuer.verifier_with(&json!("nothing"));
     let (status, body, retry_after) = ask(keyless, bearer(&issuer.token("alice"))).await;
     assert_eq!((status, retry_after.as_deref()), (503, Some("5")), "{body}");
     assert!(body.contains("identity_unavailable"), "{body}");
