@@ -104,6 +104,7 @@ impl Client {
         self.0.calls.close();
         self.0.calls.wait().await;
         self.0.reports.drain(self.0.timeout).await;
+        self.deliver_cut_short().await;
     }
 
     fn last_rate_limit(&self) -> Option<RateLimit> {

@@ -44,6 +44,8 @@ pub(crate) struct Reports {
     permits: Arc<Semaphore>,
     delivering: TaskTracker,
     open: TaskTracker,
+    /// Reports whose runtime ended before they were delivered. In actix-web each worker has a runtime of its own.
+    cut_short: Mutex<Vec<Written>>,
 }
 
 /// Room for one report. Kept by whatever still has to be delivered.
@@ -59,7 +61,12 @@ impl Reports {
             tracker.close();
             tracker
         };
-        Self { permits: Arc::new(Semaphore::new(capacity)), delivering: closed(), open: closed() }
+        Self {
+            permits: Arc::new(Semaphore::new(capacity)),
+            delivering: closed(),
+            open: closed(),
+            cut_short: Mutex::default(),
+        }
     }
 
     /// Waits for room.
@@ -289,7 +296,7 @@ impl Pending {
         let Some(due) = self.0.take() else { return };
         let tracker = due.client.0.reports.delivering.clone();
         let runtime = due.runtime.clone();
-        tracker.spawn_on(due.deliver(), &runtime);
+        tracker.spawn_on(Delivery(Some(Stage::Due(due))).run(), &runtime);
     }
 }
 
@@ -305,9 +312,70 @@ impl fmt::Debug for Pending {
     }
 }
 
+/// A report on its way. Dropped before it arrived, it waits for [`Client::deliver_cut_short`].
+struct Delivery(Option<Stage>);
+
+enum Stage {
+    Due(Box<Due>),
+    Sending(Client, Box<Written>),
+}
+
+impl Stage {
+    fn written(self) -> (Client, Box<Written>) {
+        match self {
+            Self::Due(due) => (due.client.clone(), Box::new(due.write())),
+            Self::Sending(client, written) => (client, written),
+        }
+    }
+}
+
+impl Delivery {
+    async fn run(mut self) {
+        if let Some(stage) = self.0.take() {
+            let (client, written) = stage.written();
+            self.0 = Some(Stage::Sending(client, written));
+        }
+        if let Some(Stage::Sending(client, written)) = &self.0 {
+            written.send(client).await;
+        }
+        // Arrived, or refused for good.
+        self.0 = None;
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(stage) = self.0.take() {
+            let (client, written) = stage.written();
+            client.0.reports.cut_short.lock().unwrap_or_else(PoisonError::into_inner).push(*written);
+        }
+    }
+}
+
+/// A report as it is sent.
+struct Written {
+    report: ApiCallReport,
+    actor: Actor,
+    origin: String,
+    _permit: Permit,
+}
+
+impl Written {
+    async fn send(&self, client: &Client) {
+        let shared = &client.0;
+        let refused = match shared.post(API_CALL_PATH, &self.report, &self.actor, shared.timeout, true).await
+        {
+            Ok(answer) if answer.status.is_success() => return,
+            Ok(answer) => answer.refusal(),
+            Err(error) => error,
+        };
+        tracing::warn!(error = %refused, provider = %self.origin, "the report of a provider call did not reach the vault");
+    }
+}
+
 impl Due {
-    async fn deliver(self: Box<Self>) {
-        let Self { client, permit, facts, began, latency, outcome, .. } = *self;
+    fn write(self: Box<Self>) -> Written {
+        let Self { permit, facts, began, latency, outcome, .. } = *self;
         let latency = latency.unwrap_or_else(|| began.elapsed());
         let Facts { mut report, headers, injected, body, actor, redactor, origin } = facts;
         report.url = redactor.text(&report.url);
@@ -328,16 +396,7 @@ impl Due {
                 });
             }
         }
-        let shared = &client.0;
-        let refused = match shared.post(API_CALL_PATH, &report, &actor, shared.timeout, true).await {
-            Ok(answer) if answer.status.is_success() => None,
-            Ok(answer) => Some(answer.refusal()),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = refused {
-            tracing::warn!(%error, provider = %origin, "the report of a provider call did not reach the vault");
-        }
-        drop(permit);
+        Written { report, actor, origin, _permit: permit }
     }
 }
 
@@ -355,6 +414,17 @@ fn reported(headers: &HeaderMap, injected: &[HeaderName], redactor: &Redactor) -
 }
 
 impl Client {
+    /// Delivers the reports whose own runtime ended first, on this one.
+    pub(crate) async fn deliver_cut_short(&self) {
+        let reports = &self.0.reports;
+        let cut_short =
+            std::mem::take(&mut *reports.cut_short.lock().unwrap_or_else(PoisonError::into_inner));
+        for written in cut_short {
+            reports.delivering.spawn(Delivery(Some(Stage::Sending(self.clone(), Box::new(written)))).run());
+        }
+        reports.delivering.wait().await;
+    }
+
     /// Tells the vault, in the background and for 2 seconds at most, that a grant lacks scopes.
     pub(crate) fn report_scope_mismatch(&self, path: String, report: ScopeMismatchReport, permit: Permit) {
         let client = self.clone();
