@@ -3,10 +3,11 @@
 mod support;
 
 use alter_core::wire::{header, key::ApiKey, key::KeyKind};
-use alter_sandbox::{TokenAlgorithm, TokenRequest};
+use alter_sandbox::{Faults, TokenAlgorithm, TokenRequest};
 use alter_server::{
+    Vault, VaultConfig,
     admin::KeyRequest,
-    domain::{AgentStatus, AppStatus, Scope},
+    domain::{AgentStatus, AppStatus, IdpConfig, Scope},
     testkit::TestVault,
 };
 use axum::Router;
@@ -327,5 +328,60 @@ async fn a_key_over_its_limit_is_told_when_to_come_back() {
     let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=30).contains(&wait) && answer.body["retry_after"] == json!(wait));
     assert_eq!(refusals(&kit, "rate_limit_exceeded").await, rows + 1);
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_the_issuers_keys_nobody_is_let_in_and_everybody_is_asked_to_wait() {
+    let kit = TestVault::start().await.unwrap();
+    let router = kit.vault().router();
+    kit.sandbox().set_faults(Faults::default().jwks_status(500));
+    let call = signed(&kit.app_key(), "/sdk/token", &token_body(&kit));
+    refused(&kit, &router, &call, 503, "service_unavailable").await;
+    let answer = send(&router, &signed(&kit.app_key(), "/sdk/token", &token_body(&kit))).await;
+    assert!(answer.headers.contains_key("retry-after"));
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_the_configuration_counts_for_the_very_next_call() {
+    let kit = TestVault::start().await.unwrap();
+    let router = kit.vault().router();
+    let call = async || send(&router, &signed(&kit.app_key(), "/sdk/token", &token_body(&kit))).await;
+    assert_eq!(call().await.status, 200);
+    let idp = kit.admin().app_config(kit.app_id()).await.unwrap().idp.unwrap();
+
+    // Of another process, as the command line is: nothing is shared but the folder.
+    let beside = Vault::open(VaultConfig::new(kit.data_dir())).await.unwrap();
+    let operator = beside.admin("beside");
+    let stricter = IdpConfig { audiences: vec!["another".to_owned()], ..idp.clone() };
+    operator.set_idp(kit.app_id(), stricter).await.unwrap();
+    assert_eq!(call().await.code(), "jwt_validation_error");
+    operator.set_idp(kit.app_id(), idp).await.unwrap();
+    assert_eq!(call().await.status, 200);
+    operator.revoke_grant(kit.app_id(), kit.grants("user-1")[0].grant_id, None).await.unwrap();
+    assert_eq!(call().await.code(), "grant_revoked");
+    beside.close().await.unwrap();
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_turn_while_calls_are_served() {
+    let kit = TestVault::start().await.unwrap();
+    let router = kit.vault().router();
+    let call = async || send(&router, &signed(&kit.app_key(), "/sdk/token", &token_body(&kit))).await;
+    let before = call().await.body;
+
+    let beside = Vault::open(VaultConfig::new(kit.data_dir())).await.unwrap();
+    let rotated = beside.admin("beside").rotate_keys().await.unwrap();
+    assert!(rotated.changed > 0 && rotated.seen >= rotated.changed);
+    beside.close().await.unwrap();
+
+    // The serving process meets a key that it does not know yet, and finds it in the file.
+    let after = call().await;
+    assert_eq!(after.status, 200, "{:?}", after.body);
+    assert_eq!(after.body["access_token"], before["access_token"]);
+    let again = kit.admin().reseal().await.unwrap();
+    assert_eq!((again.writing_key, again.changed), (rotated.writing_key, 0));
     kit.stop().await.unwrap();
 }

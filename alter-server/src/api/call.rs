@@ -29,6 +29,8 @@ const MAX_PREPARATIONS: usize = 3;
 
 /// One endpoint of the protocol.
 pub(super) trait Endpoint {
+    /// Method and path, for rows of refusals.
+    const ROUTE: &'static str;
     /// What the key must be allowed to do.
     const SCOPE: Scope;
     /// The row of a refusal.
@@ -49,7 +51,6 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     admission: Admission,
     path_id: Option<String>,
-    what: String,
 }
 
 impl Call {
@@ -119,7 +120,7 @@ pub(super) async fn serve<E: Endpoint>(State(core): State<Arc<Core>>, request: R
         }
         Err(Failure::Refused(body)) => {
             dressing.key_deprecated = known.deprecated();
-            record_stranger(&core, &parts, &known, &body, &dressing).await
+            record_stranger::<E>(&core, &parts, &known, &body, &dressing).await
         }
         Err(failure) => fail(failure, &dressing),
     };
@@ -134,7 +135,6 @@ async fn path_id(parts: &mut Parts) -> Option<String> {
 /// What was found out about the caller before a refusal.
 #[derive(Debug, Default)]
 struct Known {
-    prefix: Option<String>,
     key: Option<Arc<KnownKey>>,
     caller: Option<String>,
     /// Refused for calling too often.
@@ -162,12 +162,8 @@ async fn admit<E: Endpoint>(
 ) -> Result<Call, Failure> {
     let at = core.clock.now();
     let claim = caller::claim(&parts.headers).map_err(refused)?;
-    known.prefix.clone_from(&claim.prefix);
-    let unknown = || Failure::refused(Code::InvalidKey, "no such API key");
-    if claim.prefix.is_none() {
-        return Err(unknown());
-    }
-    let key = core.find_key(claim.key_text).await?.ok_or_else(unknown)?;
+    let key = core.find_key(claim.key_text).await?;
+    let key = key.ok_or_else(|| Failure::refused(Code::InvalidKey, "no such API key"))?;
     known.key = Some(Arc::clone(&key));
     let app = core.apps.get(key.material.app_id, &*core.store).await?;
     let app = app.ok_or_else(|| Failure::refused(Code::AppNotFoundForKey, "the key's app is missing"))?;
@@ -210,7 +206,7 @@ async fn admit<E: Endpoint>(
         request_id: dressing.request_id,
         remote: caller::remote(parts),
     };
-    Ok(Call { core: Arc::clone(core), key, app, body, admission, path_id, what: caller::what(parts) })
+    Ok(Call { core: Arc::clone(core), key, app, body, admission, path_id })
 }
 
 fn refused((code, message): Refused) -> Failure {
@@ -222,7 +218,7 @@ async fn run<E: Endpoint>(mut call: Call) -> Reply {
     for _ in 0..MAX_PREPARATIONS {
         let mut result = E::answer(&call).await;
         if let Err(Failure::Refused(body)) = result {
-            result = record(&call, E::REFUSED, *body).await;
+            result = record::<E>(&call, *body).await;
         }
         match result {
             Ok(reply) => return reply,
@@ -244,15 +240,17 @@ async fn run<E: Endpoint>(mut call: Call) -> Reply {
 
 /// Writes the row of a call that was refused after its signature was found to be good. It is admitted first, so that a
 /// revoked key or a replayed nonce is what is answered.
-async fn record(call: &Call, action: Action, body: ErrorBody) -> Result<Reply, Failure> {
+async fn record<E: Endpoint>(call: &Call, body: ErrorBody) -> Result<Reply, Failure> {
+    let route = E::ROUTE;
     let note = AdmittedNote {
         admission: call.admission(),
-        action,
+        action: E::REFUSED,
         user: None,
         code: body.code.clone(),
-        detail: Some(match &body.message {
-            Some(message) => format!("{}: {message}", call.what),
-            None => call.what.clone(),
+        detail: Some(match (&call.path_id, &body.message) {
+            (Some(id), Some(message)) => format!("{route} of {id}: {message}"),
+            (None, Some(message)) => format!("{route}: {message}"),
+            (_, None) => route.to_owned(),
         }),
     };
     decided(call.core.store.note(note).await?)?;
@@ -260,14 +258,13 @@ async fn record(call: &Call, action: Action, body: ErrorBody) -> Result<Reply, F
 }
 
 /// Writes the row of a call that was refused before it was admitted, within what strangers may cause.
-async fn record_stranger(
+async fn record_stranger<E: Endpoint>(
     core: &Core,
     parts: &Parts,
     known: &Known,
     body: &ErrorBody,
     dressing: &Dressing,
 ) -> Reply {
-    let what = caller::what(parts);
     // The budget: whoever has no key, and whoever is over its limit, causes few rows. All others pay with their limit.
     let left_out = match (&known.key, known.throttled) {
         (None, _) => core.strangers.take(),
@@ -276,15 +273,18 @@ async fn record_stranger(
     };
     let Some(left_out) = left_out else { return Reply::error(body) };
     let detail = if left_out > 0 {
-        format!("{what} ({left_out} refusals of this kind before it have no row of their own)")
+        format!("{} ({left_out} refusals of this kind before it have no row of their own)", E::ROUTE)
     } else {
-        what
+        E::ROUTE.to_owned()
     };
     let ids = known.ids();
     let row = RefusedCall {
         app_id: ids.map(|(app, _)| app),
         key_id: ids.map(|(_, key)| key),
-        key_prefix: known.prefix.clone(),
+        key_prefix: match &known.key {
+            Some(key) => Some(key.material.prefix.clone()),
+            None => caller::prefix(&parts.headers),
+        },
         at: core.clock.now(),
         code: body.code.clone().unwrap_or(Code::InternalError),
         detail: Some(detail),

@@ -35,8 +35,6 @@ pub(crate) type Refused = (Code, Cow<'static, str>);
 /// The headers of a call, taken apart but not yet believed. Holds the whole key, so it has no `Debug`.
 pub(crate) struct Claim<'a> {
     pub(crate) key_text: &'a str,
-    /// Beginning of the key, if it is spelled like one.
-    pub(crate) prefix: Option<String>,
     pub(crate) signed: Signed,
 }
 
@@ -45,8 +43,13 @@ pub(crate) fn claim(headers: &HeaderMap) -> Result<Claim<'_>, Refused> {
     let key_text = one(headers, &header::API_KEY)?
         .ok_or((Code::SignatureRequired, Cow::Borrowed("the request has no x-api-key header")))?;
     let signed = Signed::read(headers).map_err(|error| signature(&error))?;
-    let prefix = ApiKey::parse(key_text).ok().map(|key| key.prefix().to_owned());
-    Ok(Claim { key_text, prefix, signed })
+    Ok(Claim { key_text, signed })
+}
+
+/// The beginning of a key that the vault does not know, if it is spelled like one: what a row may show of it.
+pub(crate) fn prefix(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::API_KEY)?.to_str().ok()?;
+    ApiKey::parse(text).ok().map(|key| key.prefix().to_owned())
 }
 
 /// What a signature error is called on the wire.
@@ -168,15 +171,6 @@ pub(crate) fn trace_parent(headers: &HeaderMap) -> Option<String> {
 /// Address of the peer, when the server was told to note it.
 pub(crate) fn remote(parts: &Parts) -> Option<String> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string())
-}
-
-/// Method and path of the call for the row of a refusal: no query, cut to 200 characters.
-pub(crate) fn what(parts: &Parts) -> String {
-    let mut text: String = format!("{} {}", parts.method, parts.uri.path());
-    if let Some((at, _)) = text.char_indices().nth(200) {
-        text.truncate(at);
-    }
-    text
 }
 
 /// A fresh name for a request.

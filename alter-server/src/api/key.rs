@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use alter_core::{clock::SharedClock, wire::limit::RateLimit, wire::sign::SigningKey};
+use alter_core::{
+    clock::SharedClock,
+    wire::{key::is_valid_key, limit::RateLimit, sign::SigningKey},
+};
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
 use secrecy::ExposeSecret;
@@ -90,6 +93,10 @@ impl KeyRoom {
         let digest = KeyDigest::of(text);
         if let Some(known) = self.known.get(&digest) {
             return Ok(Some(known));
+        }
+        // A text that is no key needs no look into the store.
+        if !is_valid_key(text) {
+            return Ok(None);
         }
         let Some(material) = core.store.signing_material(digest).await? else { return Ok(None) };
         let opened = core

@@ -22,6 +22,7 @@ use crate::{
 pub(super) struct List;
 
 impl Endpoint for List {
+    const ROUTE: &'static str = "POST /sdk/grants/list";
     const SCOPE: Scope = Scope::GrantsRead;
 
     async fn answer(call: &Call) -> Result<Reply, Failure> {

@@ -17,6 +17,7 @@ use crate::{audit::CallReport, domain::Scope, store::ReportCommand};
 pub(super) struct Report;
 
 impl Endpoint for Report {
+    const ROUTE: &'static str = "POST /sdk/oauth/audit/api-call";
     const SCOPE: Scope = Scope::AuditEmit;
     /// The published client reports a JSON request body whole (spec/01 §7.2).
     const MAX_BODY: usize = 4 * 1024 * 1024;

@@ -14,6 +14,7 @@ use crate::{domain::Scope, store::RevokeCommand};
 pub(super) struct Revoke;
 
 impl Endpoint for Revoke {
+    const ROUTE: &'static str = "POST /sdk/oauth/grants/{id}/revoke";
     const SCOPE: Scope = Scope::GrantsWrite;
     const MAX_BODY: usize = 64 * 1024;
 

@@ -14,6 +14,7 @@ const MAX_DETAIL: usize = 4_096;
 pub(super) struct ScopeReport;
 
 impl Endpoint for ScopeReport {
+    const ROUTE: &'static str = "POST /sdk/grants/{id}/report-scope-mismatch";
     const SCOPE: Scope = Scope::AuditEmit;
     const MAX_BODY: usize = 64 * 1024;
 

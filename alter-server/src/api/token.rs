@@ -23,6 +23,7 @@ use crate::{
 pub(super) struct Token;
 
 impl Endpoint for Token {
+    const ROUTE: &'static str = "POST /sdk/token";
     const SCOPE: Scope = Scope::TokensRetrieve;
     const REFUSED: Action = Action::TokenRefused;
 

@@ -11,6 +11,7 @@ use crate::{audit::Action, domain::Scope, store::AdmittedNote};
 pub(super) struct VerifyToken;
 
 impl Endpoint for VerifyToken {
+    const ROUTE: &'static str = "POST /sdk/auth/verify-token";
     const SCOPE: Scope = Scope::IdentityVerify;
     const REFUSED: Action = Action::UserVerified;
     const MAX_BODY: usize = 64 * 1024;

@@ -1,0 +1,168 @@
+//! The program itself, as scripts drive it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_alter-server");
+
+fn run(folder: &Path, words: &[&str], input: &str) -> Output {
+    let mut child = Command::new(PROGRAM)
+        .args(["--json", "--data-dir"])
+        .arg(folder)
+        .args(words)
+        .env_remove("ALTER_KEK")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn done(folder: &Path, words: &[&str], input: &str) -> Value {
+    let output = run(folder, words, input);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn failed(folder: &Path, words: &[&str], input: &str) -> (i32, String) {
+    let output = run(folder, words, input);
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_vault_is_set_up_word_by_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("vault");
+    let app = done(&folder, &["app", "create", "shop"], "");
+    assert_eq!(app["name"], "shop");
+    let key = done(&folder, &["key", "create", "backend", "--scopes", "tokens:retrieve,audit:emit"], "");
+    assert!(key["key"].as_str().unwrap().starts_with("alter_rk_"));
+    let listed = done(&folder, &["key", "list"], "");
+    assert!(!listed.to_string().contains(key["key"].as_str().unwrap()), "a key is shown once");
+
+    done(&folder, &["agent", "create", "mailer"], "");
+    let agent = done(&folder, &["agent", "key", "mailer"], "");
+    assert!(agent["key"].as_str().unwrap().starts_with("alter_key_"));
+
+    let add = ["provider", "add", "billing", "--kind", "managed-secret", "--host", "billing.example.test"];
+    done(&folder, &[&add[..], &["--inject", "query:key"]].concat(), "");
+    let secret = done(&folder, &["secret", "create", "billing"], "s3cret-value\n");
+    assert!(!secret.to_string().contains("s3cret"));
+    let grant = done(&folder, &["grant", "create", "billing", "--principal", "agent:mailer"], "");
+    assert_eq!(grant["status"], "active");
+    done(&folder, &["grant", "revoke", grant["grant_id"].as_str().unwrap(), "--reason", "test"], "");
+    let grants = done(&folder, &["grant", "list"], "");
+    assert_eq!((&grants[0]["status"], grants.as_array().unwrap().len()), (&json!("revoked"), 1));
+
+    let rotated = done(&folder, &["rotate"], "");
+    assert!(rotated["changed"].as_u64().unwrap() > 0);
+    let verified = done(&folder, &["audit", "verify"], "");
+    assert_eq!(verified["ok"], true);
+    let rows = done(&folder, &["audit", "list"], "");
+    assert!(rows.as_array().unwrap().iter().any(|row| row["action"] == "secret.created"));
+    let stored = std::fs::read(folder.join("vault.db")).unwrap();
+    assert!(!stored.windows(12).any(|window| window == b"s3cret-value"));
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert_eq!(failed(folder, &["key", "list"], "").0, 4, "there is no app");
+    done(folder, &["app", "create", "shop"], "");
+    assert_eq!(failed(folder, &["app", "create", "shop"], "").0, 5);
+    assert_eq!(failed(folder, &["app", "suspend", "nobody"], "").0, 4);
+    assert_eq!(failed(folder, &["key", "create", ""], "").0, 2);
+    assert_eq!(failed(folder, &["idp", "set", "https://id.example.test"], "").0, 2, "an audience is needed");
+    let (code, text) = failed(folder, &["idp", "set", "http://127.0.0.1:1", "--audience", "a"], "");
+    assert_eq!((code, text.contains("discovery")), (2, true), "{text}");
+    assert_eq!(done(folder, &["idp", "show"], ""), Value::Null, "nothing was stored");
+    assert_eq!(failed(folder, &["provider", "add", "x"], "").0, 2, "a host is needed");
+    let (code, text) = failed(folder, &["grant", "import"], r#"{"sub":"u"}"#);
+    assert_eq!((code, text.contains("identity provider")), (2, true), "{text}");
+}
+
+/// The sandbox that `dev` started.
+struct Dev {
+    child: std::process::Child,
+    line: Value,
+}
+
+impl Dev {
+    fn start(words: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["dev", "--json"])
+            .args(words)
+            .env_remove("ALTER_DATA_DIR")
+            .env_remove("ALTER_KEK")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self { line: serde_json::from_str(&line).unwrap(), child }
+    }
+
+    fn stop(mut self) -> i32 {
+        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+#[test]
+fn development_mode_prints_one_line_runs_until_it_is_told_and_takes_imports() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let dev = Dev::start(&["--data-dir", path]);
+    assert!(dev.line["base_url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+
+    let line = json!({"sub": "user-7", "provider": "sandbox", "account": "a", "access_token": "s3cret", "expires_at": 4_000_000_000_u64});
+    let twice = format!("{line}\n\n{line}\n");
+    let output = run(folder.path(), &["grant", "import"], &twice);
+    assert_eq!(output.status.code(), Some(1));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["faults"][0]["line"], &answer["imported"]), (&json!(3), &json!([])));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("s3cret"));
+    assert_eq!(done(folder.path(), &["grant", "import", "--dry-run"], &line.to_string())["good"], 1);
+    let imported = done(folder.path(), &["grant", "import"], &line.to_string());
+    assert_eq!(imported["imported"][0]["created"], true);
+    let again = done(folder.path(), &["grant", "import"], &line.to_string());
+    assert_eq!(again["imported"][0]["created"], false);
+    assert_eq!(again["imported"][0]["grant_id"], imported["imported"][0]["grant_id"]);
+
+    assert_eq!(dev.stop(), 0);
+    let verified = done(folder.path(), &["audit", "verify"], "");
+    assert_eq!(verified["ok"], true);
+}
+
+#[test]
+fn a_temporary_vault_leaves_nothing_behind() {
+    let own = tempfile::tempdir().unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["dev", "--json"])
+        .env("TMPDIR", own.path())
+        .env_remove("ALTER_DATA_DIR")
+        .env_remove("ALTER_KEK")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(std::fs::read_dir(own.path()).unwrap().count(), 1);
+    let dev = Dev { line: Value::Null, child };
+    assert_eq!(dev.stop(), 0);
+    assert_eq!(std::fs::read_dir(own.path()).unwrap().count(), 0);
+}
