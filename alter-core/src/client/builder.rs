@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Response};
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     Agent, App, Client, Role, Shared,
@@ -16,6 +16,7 @@ use super::{
     metadata::caller_header,
     reports::Reports,
     transport::{ProviderService, VaultService, boxed},
+    url_rules::is_loopback,
 };
 use crate::{
     UserToken,
@@ -352,15 +353,9 @@ fn check_backend_url(text: &str) -> Result<String, Error> {
         return Err(refuse("holds a user name or password"));
     }
     let url = Url::parse(text).map_err(|error| refuse(&format!("cannot be read: {error}")))?;
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address == std::net::Ipv4Addr::LOCALHOST,
-        Some(Host::Ipv6(address)) => address == std::net::Ipv6Addr::LOCALHOST,
-        None => return Err(refuse("has no host")),
-    };
     match url.scheme() {
         "https" => {}
-        "http" if loopback => {}
+        "http" if is_loopback(&url) => {}
         _ => return Err(refuse("must be https; plain http is for localhost, 127.0.0.1 and ::1 only")),
     }
     if url.query().is_some_and(|query| !query.is_empty())

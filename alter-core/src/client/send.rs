@@ -99,6 +99,10 @@ impl<A> RequestBuilder<A> {
     /// * [`Kind::Transport`] when either could not be reached; [`maybe_sent`](Error::maybe_sent) tells whether the
     ///   provider may have got the call.
     ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with its timer on.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves nothing half made. If the provider call had begun, the vault is told that its

@@ -104,7 +104,8 @@ impl Target {
     }
 
     /// Whether a credential that is bound to `hosts` may be sent there (spec/01 §6.2): `api.example.com` is itself,
-    /// `*.example.com` is every host below it; a pattern with a port allows that port only.
+    /// `*.example.com` is every host below it; a pattern with a port allows that port only, one without the scheme's
+    /// own port, and on loopback any. The vault decides by the same rule.
     pub(crate) fn is_within(&self, hosts: &[String]) -> bool {
         let host = self.0.host_str().unwrap_or_default().trim_end_matches('.');
         hosts.iter().any(|pattern| {
@@ -114,9 +115,12 @@ impl Target {
                 Some((name, port)) if !port.ends_with(']') => (name.to_owned(), Some(port.to_owned())),
                 _ => (pattern, None),
             };
-            let same_port = port.is_none_or(|port| {
-                port.parse().is_ok_and(|port: u16| Some(port) == self.0.port_or_known_default())
-            });
+            let same_port = match port {
+                Some(port) => {
+                    port.parse().is_ok_and(|port: u16| Some(port) == self.0.port_or_known_default())
+                }
+                None => self.0.port().is_none() || is_loopback(&self.0),
+            };
             let same_host = match name.strip_prefix("*.") {
                 Some(parent) => {
                     host.strip_suffix(parent).is_some_and(|below| below.len() > 1 && below.ends_with('.'))
@@ -128,16 +132,20 @@ impl Target {
     }
 }
 
-fn check_scheme(url: &Url) -> Result<(), Error> {
-    let loopback = match url.host() {
+/// The three hosts to which plain http may go (spec/01 §1.2).
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address == std::net::Ipv4Addr::LOCALHOST,
         Some(Host::Ipv6(address)) => address == std::net::Ipv6Addr::LOCALHOST,
-        None => return Err(refuse("the URL has no host")),
-    };
+        None => false,
+    }
+}
+
+fn check_scheme(url: &Url) -> Result<(), Error> {
     match url.scheme() {
         "https" => Ok(()),
-        "http" if loopback => Ok(()),
+        "http" if is_loopback(url) => Ok(()),
         "http" => Err(refuse("the URL must be https; plain http is for localhost, 127.0.0.1 and ::1 only")),
         _ => Err(refuse("the URL must be https")),
     }
@@ -339,6 +347,8 @@ mod tests {
         assert!(!within("https://evilexample.com/x", "*.example.com"));
         assert!(!within("https://example.com.evil.example/x", "example.com"));
         assert!(!within("https://h.example:8443/", "h.example:443"));
+        assert!(!within("https://h.example:8443/", "h.example"));
+        assert!(within("http://127.0.0.1:9/", "127.0.0.1"));
         assert!(!parse("https://h.example/").unwrap().is_within(&[]));
     }
 
