@@ -227,7 +227,8 @@ pub struct Destination {
 
 impl Destination {
     /// Reads a destination; refuses what different parsers read differently (design promise 8, spec/01 §6.2): userinfo,
-    /// backslash, white space, control characters, dot segments, and any scheme but https (http on loopback only).
+    /// backslash, white space, control characters, an empty or percent-encoded host, an address in a short spelling, dot
+    /// segments, and any scheme but https (http on loopback only).
     ///
     /// # Errors
     ///
@@ -239,8 +240,15 @@ impl Destination {
         let after_scheme = text.split_once("://").map(|(_, rest)| rest).ok_or("the URL is not absolute")?;
         let end = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
         let (authority, tail) = after_scheme.split_at(end);
+        if authority.is_empty() {
+            // A browser takes what follows the third slash for the host, others take it for the path.
+            return Err("the URL has no host");
+        }
         if authority.contains('@') {
             return Err("the URL contains user information");
+        }
+        if authority.contains('%') {
+            return Err("the URL's host is percent-encoded");
         }
         let path = tail.split(['?', '#']).next().unwrap_or("");
         let is_dots = |segment: &str| {
@@ -252,6 +260,10 @@ impl Destination {
         }
         let url = Url::parse(text).map_err(|_| "the URL does not parse")?;
         let host = normal_host(&url).ok_or("the URL has no host")?;
+        if matches!(url.host(), Some(Host::Ipv4(_))) && !authority.starts_with(&host) {
+            // `2`, `0x7f.1`, `127.1`: an address to a browser, a name to others.
+            return Err("the URL's address is not written as four decimal numbers");
+        }
         let loopback = match url.host() {
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => address.is_loopback(),

@@ -206,7 +206,7 @@ proptest! {
             // The host as written is the host as parsed.
             let written = text.split_once("://").unwrap().1.split(['/', '?', '#']).next().unwrap();
             let written = written.rsplit_once(':').map_or(written, |(host, _)| host);
-            prop_assert!(url.host_str().unwrap().eq_ignore_ascii_case(&written.replace("%2e", ".")) || written.contains('%'));
+            prop_assert!(url.host_str().unwrap().eq_ignore_ascii_case(written));
         }
     }
 }
@@ -276,6 +276,11 @@ fn unsafe_destinations_are_refused() {
         " https://api.example.com/",
         "http://127.0.0.1.evil.example/",
         "http://localhost@evil.example/",
+        "https:///api.example.com/",
+        "https://api%2eexample.com/",
+        "https://2/",
+        "http://127.1/",
+        "http://0x7f.0.0.1/",
     ] {
         assert!(Destination::parse(url).is_err(), "{url}");
     }
