@@ -51,7 +51,7 @@ impl Vault {
 }
 
 /// Ends when the process is asked to stop (SIGTERM, SIGINT).
-#[cfg(any(feature = "cli", feature = "dev"))]
+#[cfg(feature = "cli")]
 pub(crate) async fn asked_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
 

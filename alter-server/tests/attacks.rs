@@ -250,6 +250,9 @@ async fn a_credential_is_not_released_for_another_host() {
         format!("{here}/a b"),
         format!("{here}/a\tb"),
         format!("http://{}:1/me", address.ip()),
+        format!("http:{address}/me?://{address}/"),
+        format!("http:user:pw@{address}/me?://{address}/"),
+        format!("http:///{address}/me"),
         String::new(),
         "/me".to_owned(),
     ] {

@@ -237,7 +237,11 @@ impl Destination {
         if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
             return Err("the URL contains white space, a control character or a backslash");
         }
-        let after_scheme = text.split_once("://").map(|(_, rest)| rest).ok_or("the URL is not absolute")?;
+        let (scheme, after_scheme) = text.split_once("://").ok_or("the URL is not absolute")?;
+        if !["https", "http"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+            // `https:user@host/?://` is a URL with user information to a browser, and no `://` of its scheme.
+            return Err("the URL does not begin with https://");
+        }
         let end = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
         let (authority, tail) = after_scheme.split_at(end);
         if authority.is_empty() {
