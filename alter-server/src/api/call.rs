@@ -20,7 +20,7 @@ use crate::{
     audit::Action,
     domain::{Admission, AppId, GrantId, Identity, KeyId, Nonce, Scope},
     idp::AppEntry,
-    store::{AdmittedNote, Outcome, RefusedCall},
+    store::{AdmittedNote, Outcome, RefusedCall, StoreError},
     vault::Core,
 };
 
@@ -306,7 +306,11 @@ fn fail(failure: Failure, dressing: &Dressing) -> Reply {
         Failure::Recorded(refusal) => refusal_body(&refusal),
         Failure::Stale => ErrorBody::new(Code::ServiceUnavailable, "the app's configuration keeps changing"),
         Failure::Store(error) => {
-            tracing::error!(%request_id, error = %chain(&error), "the store did not do it");
+            match error {
+                // Overload is the operator's to see, not to read a thousand times a second.
+                StoreError::Busy | StoreError::Closed => tracing::debug!(%request_id, %error, "not served"),
+                _ => tracing::error!(%request_id, error = %chain(&error), "the store did not do it"),
+            }
             store_error_body(&error)
         }
         Failure::Internal(error) => {

@@ -1,6 +1,6 @@
 //! The embedded store: one SQLite database in a folder of its own.
 //!
-//! One thread writes ([`writer`]); what is waiting shares one transaction and one `fsync`. Lists and walks over the trail use
+//! One thread writes (`writer`); what is waiting shares one transaction and one `fsync`. Lists and walks over the trail use
 //! connections of their own and never hold up the writer. Another process (the command line) may work on the same folder.
 
 mod admit;
