@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
+use super::redact::Redactor;
+
 /// What a provider's first challenge says, if it is for Bearer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Challenge {
@@ -19,6 +21,15 @@ impl Challenge {
             headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
         let raw = raw.join(", ");
         Self { parameters: parse(&raw), raw }
+    }
+
+    /// Without the credential, which a provider may have put into its challenge: the scopes are shown and reported.
+    pub(crate) fn redacted(mut self, redactor: &Redactor) -> Self {
+        for value in self.parameters.values_mut() {
+            *value = redactor.text(value);
+        }
+        self.raw = redactor.text(&self.raw);
+        self
     }
 
     pub(crate) fn is_insufficient_scope(&self) -> bool {
@@ -114,6 +125,19 @@ mod tests {
             let read: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             assert_eq!(read, expected, "{header}");
         }
+    }
+
+    #[test]
+    fn a_challenge_that_repeats_the_credential_does_not_show_it() {
+        let token = r#"{"access_token": "s3 cr\"et", "grant_id": "11111111-2222-3333-4444-555555555555"}"#;
+        let redactor =
+            Redactor::new(&crate::wire::token::TokenResponse::parse(token.as_bytes()).unwrap(), None);
+        let mut headers = HeaderMap::new();
+        let value = r#"Bearer error="insufficient_scope", scope="mail s3 cr\"et""#;
+        headers.insert(WWW_AUTHENTICATE, value.parse().unwrap());
+        let challenge = Challenge::read(&headers).redacted(&redactor);
+        assert_eq!(challenge.scopes().unwrap(), ["mail", "[redacted]"]);
+        assert!(!challenge.raw.contains("s3") && !challenge.raw.contains("et\""), "{}", challenge.raw);
     }
 
     proptest::proptest! {

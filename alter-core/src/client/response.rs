@@ -279,7 +279,7 @@ impl Answered {
         AlterResponseParts { parts, body, mut pending }: AlterResponseParts,
         error_for_status: bool,
     ) -> Result<AlterResponse, Error> {
-        let challenge = Challenge::read(&parts.headers);
+        let challenge = Challenge::read(&parts.headers).redacted(&self.redactor);
         let wants_scopes = parts.status == StatusCode::FORBIDDEN && challenge.is_insufficient_scope();
         if wants_scopes {
             self.report_scopes(&challenge);
@@ -362,7 +362,7 @@ impl Answered {
             provider_status_code: StatusCode::FORBIDDEN.as_u16(),
             provider_error_code: "insufficient_scope".to_owned(),
             missing_scopes: challenge.scopes(),
-            raw_www_authenticate: Some(self.redactor.text(&challenge.raw)),
+            raw_www_authenticate: Some(challenge.raw.clone()),
             api_endpoint: Some(self.redactor.text(self.target.as_str())),
             detection_source: Some("www_authenticate_rfc6750".to_owned()),
             sdk_correlation_id: correlation,

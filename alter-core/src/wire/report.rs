@@ -83,7 +83,9 @@ pub fn scope_mismatch_path(grant_id: &uuid::Uuid) -> String {
 }
 
 /// A provider said that the grant lacks scopes. The bounds are those of [`ScopeMismatchReport::clamp`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// `Debug` leaves out what the provider wrote and the URL.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeMismatchReport {
     /// The provider's status, 403.
     pub provider_status_code: u16,
@@ -104,6 +106,15 @@ pub struct ScopeMismatchReport {
     /// 22 base64url characters that tie the two sides' logs together.
     #[serde(default)]
     pub sdk_correlation_id: Option<String>,
+}
+
+impl fmt::Debug for ScopeMismatchReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopeMismatchReport")
+            .field("provider_status_code", &self.provider_status_code)
+            .field("sdk_correlation_id", &self.sdk_correlation_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ScopeMismatchReport {

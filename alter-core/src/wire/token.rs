@@ -1,6 +1,6 @@
 //! `POST /sdk/token`: asking for a credential and being told how to inject it (spec/01 §5).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,12 +72,20 @@ pub struct TokenRequest {
 }
 
 /// The provider call that a token is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// `Debug` leaves the URL out: a caller may have put a secret into its query.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntendedCall {
     /// Upper-case method.
     pub method: String,
     /// The URL as the client will call it, without injected parameters.
     pub url: String,
+}
+
+impl fmt::Debug for IntendedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntendedCall").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 /// The answer: a credential and how to inject it. `None` members are not sent: the published client takes an absent
