@@ -1,5 +1,7 @@
 //! One row of the trail.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -181,8 +183,8 @@ mod hex_bytes {
     }
 }
 
-/// What a client says about a call it made (spec/01 §7.2).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a client says about a call it made (spec/01 §7.2). `Debug` leaves out headers, bodies and the URL.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct CallReport {
     /// Upper-case method.
     pub method: String,
@@ -206,6 +208,17 @@ pub struct CallReport {
     pub response_headers: Option<String>,
     /// Response body as text; cut to 10,000 bytes.
     pub response_body: Option<String>,
+}
+
+impl fmt::Debug for CallReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallReport")
+            .field("method", &self.method)
+            .field("status", &self.status)
+            .field("latency_ms", &self.latency_ms)
+            .field("token_generation", &self.token_generation)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What to look for in the trail.

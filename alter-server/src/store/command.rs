@@ -1,12 +1,12 @@
 //! What goes into a unit of work and what comes out.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use alter_core::wire::code::Code;
 use jiff::Timestamp;
 
 use crate::{
-    audit::{Action, CallReport},
+    audit::{Action, CallReport, clean_url},
     domain::{
         ActorId, Address, Admission, AppId, AppStatus, AuditId, Destination, Grant, GrantFilter, GrantId,
         GrantKind, Identity, KeyId, Principal, Provider, Refusal, SecretId, TokenGeneration, UserId,
@@ -26,8 +26,8 @@ pub enum Outcome<T> {
     Stale,
 }
 
-/// What the client says it will do with the credential (spec/01 §5).
-#[derive(Debug, Clone)]
+/// What the client says it will do with the credential (spec/01 §5). `Debug` shows the URL as the trail keeps it.
+#[derive(Clone)]
 pub struct RequestFacts {
     /// Upper-case method.
     pub method: String,
@@ -35,6 +35,16 @@ pub struct RequestFacts {
     pub url: String,
     /// The URL read as a destination; `None` if it cannot be, and then the call is refused with `blocked_destination`.
     pub destination: Option<Destination>,
+}
+
+impl fmt::Debug for RequestFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestFacts")
+            .field("method", &self.method)
+            .field("url", &clean_url(&self.url))
+            .field("destination", &self.destination)
+            .finish()
+    }
 }
 
 impl RequestFacts {
