@@ -113,7 +113,7 @@ async fn a_server_that_is_asked_to_stop_closes_its_chains() {
         .unwrap();
     client.close().await;
     assert!(
-        tokio::task::spawn_blocking(move || served.terminate()).await.unwrap(),
+        tokio::task::spawn_blocking(move || served.terminate().0).await.unwrap(),
         "it said that all was well"
     );
     let verified = cli_json(data.path(), &["audit", "verify"]);

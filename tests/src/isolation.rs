@@ -1,4 +1,4 @@
 //! Many users at once: nobody ever sees another's data, and a revocation counts for the very next call.
 
-mod frameworks;
+pub(crate) mod frameworks;
 mod revocation;

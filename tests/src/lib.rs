@@ -5,6 +5,7 @@
 //! | `attacks` | a forged, replayed, stale or misdirected call is refused with its documented code, releases nothing, leaves a row |
 //! | `isolation` | one user's data never reaches another; a revocation counts for the very next call |
 //! | `crash` | after `kill -9`, every call that a provider saw has its row, and the chain verifies |
+//! | `canary` | planted secrets are found in nothing that the parts print, log, answer or store |
 //! | `canary` | planted secrets are found in nothing that the processes write, print or store |
 
 #![forbid(unsafe_code)]
@@ -14,6 +15,8 @@ mod harness;
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod canary;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]

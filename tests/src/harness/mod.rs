@@ -8,5 +8,5 @@ pub(crate) mod world;
 
 pub(crate) use draft::{Draft, Reply, plain_client, unix_now};
 pub(crate) use needle::Needles;
-pub(crate) use process::{Served, cli_json};
+pub(crate) use process::{Served, cli, cli_json};
 pub(crate) use world::{Tenant, World};

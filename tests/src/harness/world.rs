@@ -1,6 +1,6 @@
 //! A sandbox and a vault that is served over a socket, and applications that live in it.
 
-use std::{net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use alter_sandbox::{Credential, DEFAULT_AUDIENCE, Sandbox, TokenAlgorithm, TokenRequest};
 use alter_server::{
@@ -149,7 +149,7 @@ impl Tenant {
                 client_id: Some(client.client_id),
                 ..OAuthSettings::default()
             }),
-            ..provider(sandbox, PROVIDER, ProviderKind::OAuth, &InjectionStyle::Bearer)
+            ..provider(sandbox.addr(), PROVIDER, ProviderKind::OAuth, &InjectionStyle::Bearer)
         };
         admin.put_provider(app, provider, Some(SecretString::from(client.client_secret))).await.unwrap();
         let minted = admin.create_key(app, KeyRequest::named("backend")).await.unwrap();
@@ -169,23 +169,22 @@ impl Tenant {
     /// Connects an account of a user at the sandbox and moves its tokens in.
     pub(crate) async fn connect(&self, sandbox: &Sandbox, sub: &str, account: &str) -> (GrantId, Credential) {
         let credential = sandbox.connect(sub, account);
-        (
-            self.import(sub, account, &credential.access_token, Some(&credential.refresh_token)).await,
-            credential,
-        )
+        let (access, refresh) = (&credential.access_token, &credential.refresh_token);
+        (self.import(PROVIDER, sub, account, access, refresh).await, credential)
     }
 
     /// Moves tokens in.
     pub(crate) async fn import(
         &self,
+        provider: &str,
         sub: &str,
         account: &str,
         access_token: &str,
-        refresh_token: Option<&str>,
+        refresh_token: &str,
     ) -> GrantId {
         let import = ImportGrant {
             app_id: self.app,
-            provider: PROVIDER.parse().unwrap(),
+            provider: provider.parse().unwrap(),
             owner: ImportOwner::Identity(Identity {
                 issuer: self.issuer.clone(),
                 subject: sub.to_owned(),
@@ -197,7 +196,7 @@ impl Tenant {
             account_display_name: None,
             label: None,
             access_token: SecretString::from(access_token),
-            refresh_token: refresh_token.map(SecretString::from),
+            refresh_token: Some(SecretString::from(refresh_token)),
             token_expires_at: None,
             scopes: vec!["read".to_owned()],
             grant_expires_at: None,
@@ -214,11 +213,28 @@ impl Tenant {
         value: &str,
     ) -> SecretId {
         sandbox.register_api_key(slug, value);
+        self.secret_at(sandbox.addr(), slug, style, value).await
+    }
+
+    /// Keeps a managed secret for the service at that address.
+    pub(crate) async fn secret_at(
+        &self,
+        addr: SocketAddr,
+        slug: &str,
+        style: &InjectionStyle,
+        value: &str,
+    ) -> SecretId {
         let id: ProviderId = slug.parse().unwrap();
-        let provider = provider(sandbox, slug, ProviderKind::ManagedSecret, style);
+        let provider = provider(addr, slug, ProviderKind::ManagedSecret, style);
         self.admin.put_provider(self.app, provider, None).await.unwrap();
         let value = SecretString::from(value);
-        self.admin.create_secret(self.app, id, slug, value, Default::default()).await.unwrap().id
+        self.admin.create_secret(self.app, id, slug, value, BTreeMap::new()).await.unwrap().id
+    }
+
+    /// Makes a provider of users' tokens at that address.
+    pub(crate) async fn provider_at(&self, addr: SocketAddr, id: &str) {
+        let provider = provider(addr, id, ProviderKind::OAuth, &InjectionStyle::Bearer);
+        self.admin.put_provider(self.app, provider, None).await.unwrap();
     }
 
     /// Gives a principal the use of a managed secret.
@@ -233,14 +249,14 @@ impl Tenant {
     }
 }
 
-/// A provider whose credentials may go to the sandbox and nowhere else.
-fn provider(sandbox: &Sandbox, id: &str, kind: ProviderKind, style: &InjectionStyle) -> Provider {
+/// A provider whose credentials may go to that address and nowhere else.
+fn provider(addr: SocketAddr, id: &str, kind: ProviderKind, style: &InjectionStyle) -> Provider {
     let (injection, additional) = style.injections();
     Provider {
         id: id.parse().unwrap(),
         kind,
         name: id.to_owned(),
-        hosts: vec![sandbox.addr().to_string().parse().unwrap()],
+        hosts: vec![addr.to_string().parse().unwrap()],
         injection,
         additional,
         oauth: None,

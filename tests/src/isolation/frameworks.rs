@@ -1,9 +1,9 @@
 //! Fifty users at an axum app and an actix app at once, over real sockets, through every way in which a handler can lose
 //! track of whom it works for. The sandbox says whose credential each call came with.
 
-mod actix_app;
-mod axum_app;
-mod work;
+pub(crate) mod actix_app;
+pub(crate) mod axum_app;
+pub(crate) mod work;
 
 use std::{
     collections::BTreeMap,
@@ -11,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alter_core::App;
+use alter_core::{App, wire::key::ApiKey};
 use futures_util::{StreamExt as _, stream};
 
 use self::work::{Stage, Way};
-use crate::harness::{World, plain_client};
+use crate::harness::{World, plain_client, world::PROVIDER};
 
 const USERS: usize = 50;
 const REQUESTS: usize = 5_000;
@@ -37,15 +37,12 @@ async fn of_5000_interleaved_requests_of_50_users_none_sees_another_users_data()
     }
     let url = world.api("/me");
     // One app reaches the vault in its own process, the other over a socket.
-    let router =
-        tower::ServiceExt::map_request(world.vault.router(), |request: http::Request<bytes::Bytes>| {
-            request.map(axum::body::Body::from)
-        });
-    let inside = App::builder(tenant.key.as_str()).backend(router).require_user().build().unwrap();
+    let key = ApiKey::parse(tenant.key.as_str()).unwrap();
+    let inside = world.vault.app_client(&key).require_user().build().unwrap();
     let outside =
         App::builder(tenant.key.as_str()).backend_url(&world.base_url).require_user().build().unwrap();
-    let axum = axum_app::serve(Stage { app: inside.clone(), url: url.clone() }).await;
-    let actix = actix_app::ActixApp::serve(Stage { app: outside.clone(), url });
+    let axum = axum_app::serve(Stage::new(&inside, PROVIDER, &url)).await;
+    let actix = actix_app::ActixApp::serve(Stage::new(&outside, PROVIDER, &url));
     let apps = [axum.base_url.clone(), actix.base_url.clone()];
     let (http, tokens) = (plain_client(), Arc::new(tokens));
 

@@ -186,7 +186,7 @@ async fn a_running_server_sees_what_the_command_line_revokes() {
     }
     load.end().await;
     app.close().await;
-    assert!(tokio::task::spawn_blocking(move || served.terminate()).await.unwrap());
+    assert!(tokio::task::spawn_blocking(move || served.terminate().0).await.unwrap());
     let verified = cli_json(data.path(), &["audit", "verify"]);
     assert_eq!(verified["ok"], true, "{verified}");
     tokio::time::timeout(Duration::from_secs(10), sandbox.stop()).await.unwrap();

@@ -11,8 +11,8 @@ use super::work::{Stage, Way};
 const WORKERS: usize = 2;
 
 /// A served app; its threads end when this is dropped.
-pub(super) struct ActixApp {
-    pub(super) base_url: String,
+pub(crate) struct ActixApp {
+    pub(crate) base_url: String,
     handle: ServerHandle,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -28,7 +28,7 @@ impl Drop for ActixApp {
 }
 
 impl ActixApp {
-    pub(super) fn serve(stage: Stage) -> Self {
+    pub(crate) fn serve(stage: Stage) -> Self {
         let (say, said) = mpsc::channel();
         let thread = thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {

@@ -13,8 +13,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use super::work::{Stage, Way};
 
 /// A served app, gone when dropped.
-pub(super) struct AxumApp {
-    pub(super) base_url: String,
+pub(crate) struct AxumApp {
+    pub(crate) base_url: String,
     server: JoinHandle<()>,
 }
 
@@ -24,7 +24,7 @@ impl Drop for AxumApp {
     }
 }
 
-pub(super) async fn serve(stage: Stage) -> AxumApp {
+pub(crate) async fn serve(stage: Stage) -> AxumApp {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let layer = AlterLayer::new(stage.app.clone());

@@ -13,18 +13,17 @@ use http::Method;
 use serde_json::Value;
 use tokio::task::yield_now;
 
-use crate::harness::world::PROVIDER;
-
 /// What an app holds: its client, which is bound to nobody, and the provider's address.
 #[derive(Clone)]
-pub(super) struct Stage {
-    pub(super) app: App,
-    pub(super) url: String,
+pub(crate) struct Stage {
+    pub(crate) app: App,
+    provider: String,
+    url: String,
 }
 
 /// How a handler comes from its request to its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// With the extractor, at once.
     Plain,
     /// From the scope, between points at which the task gives way.
@@ -42,7 +41,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Plain,
         Self::Yielding,
         Self::SpawnedInScope,
@@ -53,7 +52,7 @@ impl Way {
     ];
 
     /// The first segment of its route.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Yielding => "yielding",
@@ -65,12 +64,12 @@ impl Way {
         }
     }
 
-    pub(super) fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         Self::ALL.into_iter().find(|way| way.name() == name).unwrap()
     }
 
     /// Calls of the provider, each a line of the answer.
-    pub(super) fn calls(self) -> usize {
+    pub(crate) fn calls(self) -> usize {
         match self {
             Self::SpawnedWithoutScope => 0,
             Self::Yielding => 2,
@@ -81,8 +80,12 @@ impl Way {
 }
 
 impl Stage {
+    pub(crate) fn new(app: &App, provider: &str, url: &str) -> Self {
+        Self { app: app.clone(), provider: provider.to_owned(), url: url.to_owned() }
+    }
+
     /// Everything but streaming: the lines of the answer.
-    pub(super) async fn lines(&self, way: Way, caller: UserClient, call: String) -> Result<String, Error> {
+    pub(crate) async fn lines(&self, way: Way, caller: UserClient, call: String) -> Result<String, Error> {
         let stage = self.clone();
         match way {
             Way::Plain => stage.as_caller(&caller, &call).await,
@@ -119,7 +122,7 @@ impl Stage {
     }
 
     /// The lines of [`Way::Streaming`], each of which is a call that is made when the line is asked for.
-    pub(super) fn stream(
+    pub(crate) fn stream(
         self,
         call: String,
     ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
@@ -139,15 +142,15 @@ impl Stage {
 
     /// The call of code that holds only the app's client.
     async fn in_scope(&self, call: &str) -> Result<String, Error> {
-        Self::sub(self.app.request(Method::GET, self.url.as_str()), call).await
+        self.sub(self.app.request(Method::GET, self.url.as_str()), call).await
     }
 
     async fn as_caller(&self, caller: &UserClient, call: &str) -> Result<String, Error> {
-        Self::sub(caller.request(Method::GET, self.url.as_str()), call).await
+        self.sub(caller.request(Method::GET, self.url.as_str()), call).await
     }
 
-    async fn sub(request: alter_core::RequestBuilder, call: &str) -> Result<String, Error> {
-        let answer = request.provider(PROVIDER).header("X-Call-Id", call).send().await?;
+    async fn sub(&self, request: alter_core::RequestBuilder, call: &str) -> Result<String, Error> {
+        let answer = request.provider(self.provider.as_str()).header("X-Call-Id", call).send().await?;
         let me: Value = answer.json().await?;
         Ok(me["sub"].as_str().unwrap_or("no sub").to_owned())
     }

@@ -1,0 +1,71 @@
+//! Providers that do the worst with what they are sent: one answers with it, one answers with something that is not
+//! HTTP and made of it, one is not there.
+
+use std::net::SocketAddr;
+
+use axum::{Router, body::Body, extract::Request, response::Response};
+use http::{HeaderValue, StatusCode, header};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::JoinHandle,
+};
+
+pub(super) struct Mirror {
+    /// Answers with what it was sent, under the status that its path names.
+    pub(super) addr: SocketAddr,
+    /// Sends the request back as if it were an answer.
+    pub(super) garbage: SocketAddr,
+    /// Nobody listens there.
+    pub(super) dead: SocketAddr,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Mirror {
+    pub(super) async fn start() -> Self {
+        let bind = || TcpListener::bind("127.0.0.1:0");
+        let (mirror, garbage, dead) = (bind().await.unwrap(), bind().await.unwrap(), bind().await.unwrap());
+        let [addr, garbage_addr, dead_addr] = [&mirror, &garbage, &dead].map(|at| at.local_addr().unwrap());
+        drop(dead);
+        let router = Router::new().fallback(reflect);
+        let tasks = [
+            tokio::spawn(async move { axum::serve(mirror, router).await.unwrap() }),
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = garbage.accept().await {
+                    let mut request = vec![0; 16_384];
+                    let length = stream.read(&mut request).await.unwrap_or(0);
+                    let _ = stream.write_all(&request[..length]).await;
+                }
+            }),
+        ];
+        Self { addr, garbage: garbage_addr, dead: dead_addr, tasks }
+    }
+}
+
+async fn reflect(request: Request) -> Response {
+    let target = request.uri().to_string();
+    let status = request.uri().path().trim_start_matches('/').parse::<u16>();
+    let mut seen = format!("{} {target}\n", request.method());
+    for (name, value) in request.headers() {
+        seen.push_str(&format!("{name}: {}\n", value.to_str().unwrap_or_default()));
+    }
+    let mut response = Response::new(Body::from(seen.clone()));
+    *response.status_mut() =
+        status.ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or_default();
+    let line = seen.replace('\n', "; ");
+    let mut put = |name: header::HeaderName, value: &str| {
+        response.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+    };
+    put(header::LOCATION, &target);
+    put(header::SET_COOKIE, &line);
+    put(header::HeaderName::from_static("x-seen"), &line);
+    let quoted = line.replace('\\', "\\\\").replace('"', "\\\"");
+    put(header::WWW_AUTHENTICATE, &format!("Bearer error=\"insufficient_scope\", scope=\"{quoted}\""));
+    response
+}
