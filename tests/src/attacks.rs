@@ -175,7 +175,7 @@ async fn headers_that_were_stripped_added_or_repeated_are_refused() {
         let what = format!("{name} stripped");
         scene.refused(&what, &acting().without(&name), 401, "invalid_signature").await;
         let what = format!("{name} emptied");
-        scene.refused(&what, &acting().header(name, ""), 401, "invalid_signature").await;
+        scene.refused(&what, &acting().header(name, ""), 401, "signature_required").await;
     }
     let bare = acting()
         .without(&header::CALLER)
