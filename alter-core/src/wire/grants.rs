@@ -63,7 +63,7 @@ fn default_limit() -> u32 {
 /// One page of grants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ListResponse {
-    /// The grants, oldest first.
+    /// The grants, newest first.
     pub grants: Vec<Grant>,
     /// How many match in all.
     pub total: u64,
