@@ -179,6 +179,10 @@ impl KeyRing {
     /// As [`Self::from_file`]. The file is then as it was.
     pub fn add_key_to_file(path: &Path) -> Result<Self, KeyRingError> {
         let file_error = |source| KeyRingError::File { path: path.to_owned(), source };
+        // Two processes that add at once would each write a file without the other's key, and what was sealed with the
+        // key that is gone would be lost. The lock ends with this call.
+        let folder = fs::File::open(folder_of(path)).map_err(file_error)?;
+        folder.lock().map_err(file_error)?;
         // Checks mode and content before anything is written.
         Self::from_file(path)?;
         let old = Zeroizing::new(fs::read_to_string(path).map_err(file_error)?);
@@ -212,10 +216,7 @@ fn publish(draft: &Path, path: &Path, entry: &SecretString) -> io::Result<()> {
     file.write_all(b"\n")?;
     file.sync_all()?;
     fs::hard_link(draft, path)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    fs::File::open(folder_of(path))?.sync_all()
 }
 
 /// Writes `text` to `draft`, then renames it to `path`: a reader sees the old file or the new one.
@@ -224,10 +225,11 @@ fn replace(draft: &Path, path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(draft, path)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    fs::File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn fresh_entry(name: &str) -> Result<SecretString, KeyRingError> {

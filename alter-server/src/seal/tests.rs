@@ -163,3 +163,24 @@ fn several_first_starts_agree_on_one_key() {
     });
     assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
 }
+
+#[test]
+fn keys_that_are_added_at_once_are_all_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kek");
+    KeyRing::from_file_or_generate(&path).unwrap();
+    let here = context();
+    let sealed: Vec<_> = std::thread::scope(|scope| {
+        let rotate = || {
+            let envelope = Envelope::new(KeyRing::add_key_to_file(&path).unwrap());
+            envelope.seal(&here, &secret(b"value")).unwrap()
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(rotate)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let envelope = Envelope::new(KeyRing::from_file(&path).unwrap());
+    for sealed in sealed {
+        envelope.open(&SealedField { context: here.clone(), sealed }).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().filter(|line| !line.is_empty()).count(), 9);
+}
