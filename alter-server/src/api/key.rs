@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     answer::Failure,
-    limit::{Exceeded, KeyLimit},
+    limit::{Exceeded, KeyLimit, WINDOW},
 };
 use crate::{
     domain::{AppConfig, KeyDigest, KeyMaterial},
@@ -61,7 +61,11 @@ impl KnownKey {
             .unwrap_or(default);
         let limit = self.limit.load();
         if limit.per_minute() == per_minute {
-            return limit.take();
+            match limit.take() {
+                // A bucket fills within one window. A longer wait is that of a clock that was set back.
+                Err(exceeded) if exceeded.retry_after > WINDOW.as_secs() => {}
+                taken => return taken,
+            }
         }
         let fresh = Arc::new(KeyLimit::new(per_minute, Arc::clone(clock)));
         self.limit.store(Arc::clone(&fresh));
@@ -114,5 +118,45 @@ impl KeyRoom {
         // Two calls at once may both get here; the bucket that stays is the one that counts from then on.
         self.known.insert(digest, Arc::clone(&known));
         Ok(Some(known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alter_core::clock::ManualClock;
+
+    use super::*;
+    use crate::{
+        domain::{AppId, KeyId, KeyKind},
+        seal::{Field, SealContext, Sealed, SealedField},
+    };
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_no_key_out() {
+        let (app_id, key_id) = (AppId::random(), KeyId::random());
+        let context = SealContext::of(app_id, Field::KeySigning, key_id.uuid(), 1);
+        let clock = ManualClock::at(1_767_225_600 + 3_600);
+        let shared: SharedClock = clock.clone();
+        let two = NonZeroU32::new(2).unwrap();
+        let key = KnownKey {
+            material: KeyMaterial {
+                app_id,
+                key_id,
+                kind: KeyKind::App,
+                prefix: "alter_rk_".to_owned(),
+                scopes: Vec::new(),
+                rate_limit_per_minute: None,
+                signing_key: SealedField { context, sealed: Sealed::from_bytes(Vec::new()) },
+            },
+            signing: SigningKey::from_bytes(Zeroizing::new([0; 32])),
+            limit: ArcSwap::from_pointee(KeyLimit::new(two, Arc::clone(&shared))),
+            deprecated: AtomicBool::new(false),
+        };
+        let config = AppConfig { app_id, generation: 1, idp: None, rate_limit_per_minute: None };
+        let take = || key.take(&config, two, &shared).is_ok();
+        assert!(take() && take() && !take());
+        clock.advance(-3_600);
+        // An hour back is not an hour's wait: the key has its two calls, and no more.
+        assert!(take() && take() && !take());
     }
 }

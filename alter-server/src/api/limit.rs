@@ -10,6 +10,7 @@ use std::{
 };
 
 use alter_core::{clock::SharedClock, wire::limit::RateLimit};
+use arc_swap::ArcSwap;
 use governor::{
     Quota, RateLimiter,
     clock::Clock as _,
@@ -86,22 +87,41 @@ impl KeyLimit {
 /// How many rows per second a stranger can cause. Beyond it refusals are counted, and the next row says how many.
 #[derive(Debug)]
 pub(crate) struct RowBudget {
-    limiter: RateLimiter<NotKeyed, InMemoryState, LimitClock, NoOpMiddleware<Duration>>,
+    limiter: ArcSwap<RowLimiter>,
     left_out: AtomicU64,
 }
+
+type RowLimiter = RateLimiter<NotKeyed, InMemoryState, LimitClock, NoOpMiddleware<Duration>>;
 
 impl RowBudget {
     /// Rows per second for refusals that cost the sender nothing.
     const PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
     pub(crate) fn new(clock: SharedClock) -> Arc<Self> {
-        let limiter = RateLimiter::direct_with_clock(Quota::per_second(Self::PER_SECOND), LimitClock(clock));
+        let limiter = ArcSwap::from_pointee(Self::fresh(LimitClock(clock)));
         Arc::new(Self { limiter, left_out: AtomicU64::new(0) })
+    }
+
+    fn fresh(clock: LimitClock) -> RowLimiter {
+        RateLimiter::direct_with_clock(Quota::per_second(Self::PER_SECOND), clock)
+    }
+
+    fn has_room(&self) -> bool {
+        let limiter = self.limiter.load();
+        let Err(not_until) = limiter.check() else { return true };
+        // The budget fills within a second. A longer wait is that of a clock that was set back.
+        if not_until.wait_time_from(limiter.clock().now()) <= Duration::from_secs(1) {
+            return false;
+        }
+        let fresh = Self::fresh(limiter.clock().clone());
+        let room = fresh.check().is_ok();
+        self.limiter.store(Arc::new(fresh));
+        room
     }
 
     /// `Some(n)` if a row may be written, where `n` refusals before it got none; `None` if this one gets none.
     pub(crate) fn take(&self) -> Option<u64> {
-        if self.limiter.check().is_ok() {
+        if self.has_room() {
             Some(self.left_out.swap(0, Ordering::Relaxed))
         } else {
             self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -139,5 +159,15 @@ mod tests {
         assert_eq!(written, 20);
         clock.advance(1);
         assert_eq!(budget.take(), Some(80));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_rows() {
+        let clock = ManualClock::at(1_767_225_600 + 3_600);
+        let budget = RowBudget::new(clock.clone());
+        while budget.take().is_some() {}
+        clock.advance(-3_600);
+        assert_eq!(budget.take(), Some(1));
+        assert_eq!((0..100).filter(|_| budget.take().is_some()).count(), 19);
     }
 }
