@@ -8,6 +8,7 @@ use alter_server::{
     Vault, VaultConfig,
     admin::KeyRequest,
     domain::{AgentStatus, AppStatus, IdpConfig, Scope},
+    store::AuditVerifyScope,
     testkit::TestVault,
 };
 use axum::Router;
@@ -386,5 +387,20 @@ async fn keys_turn_while_calls_are_served() {
     assert_eq!(after.body["access_token"], before["access_token"]);
     let again = kit.admin().reseal().await.unwrap();
     assert_eq!((again.writing_key, again.changed), (rotated.writing_key, 0));
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_report_with_an_absurd_number_does_not_break_the_trail() {
+    let kit = TestVault::start().await.unwrap();
+    let router = kit.vault().router();
+    let report = json!({
+        "grant_id": kit.grants("user-1")[0].grant_id, "provider_id": "sandbox", "method": "GET",
+        "url": "https://api.example.test/x", "response_status": 200, "response_body": "", "latency_ms": u64::MAX,
+    });
+    let answer = send(&router, &signed(&kit.app_key(), "/sdk/oauth/audit/api-call", &report)).await;
+    assert_eq!(answer.status, 204, "{:?}", answer.body);
+    let report = kit.admin().verify_audit(AuditVerifyScope::Everything).await.unwrap();
+    assert!(report.ok(), "{report:?}");
     kit.stop().await.unwrap();
 }

@@ -99,8 +99,9 @@ impl AuditRow {
         }
     }
 
-    /// Cuts every text to its limit in bytes.
+    /// Cuts every text to its limit in bytes, and every number to what a store can keep: a row must read back as it was hashed.
     fn fit(&mut self) {
+        self.latency_ms = self.latency_ms.map(|latency| latency.min(i64::MAX.unsigned_abs()));
         for (text, max) in [
             (&mut self.code, 128),
             (&mut self.key_prefix, 32),
