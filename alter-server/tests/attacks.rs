@@ -404,3 +404,23 @@ async fn a_report_with_an_absurd_number_does_not_break_the_trail() {
     assert!(report.ok(), "{report:?}");
     kit.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_lost_user_is_not_taken_for_no_user() {
+    let kit = TestVault::start().await.unwrap();
+    let router = kit.vault().router();
+    let secret = &kit.ready().managed_secret;
+    let request = json!({"method": "GET", "url": format!("{}/me", kit.api_url())});
+    // The app's own grant, which the same call without the member may use.
+    let mut body = json!({"grant_id": secret.grant_id, "request": request});
+    assert_eq!(send(&router, &signed(&kit.app_key(), "/sdk/token", &body)).await.status, 200);
+    body["user_token"] = json!(null);
+    refused(&kit, &router, &signed(&kit.app_key(), "/sdk/token", &body), 400, "invalid_request").await;
+    body["user_token"] = json!("");
+    refused(&kit, &router, &signed(&kit.app_key(), "/sdk/token", &body), 401, "jwt_validation_error").await;
+    let body = json!({"user_token": null});
+    refused(&kit, &router, &signed(&kit.app_key(), "/sdk/grants/list", &body), 400, "invalid_request").await;
+    let path = format!("/sdk/oauth/grants/{}/revoke", secret.grant_id);
+    refused(&kit, &router, &signed(&kit.app_key(), &path, &body), 400, "invalid_request").await;
+    kit.stop().await.unwrap();
+}

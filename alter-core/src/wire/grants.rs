@@ -38,7 +38,7 @@ pub struct ListRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// The JWT of the user whose grants are listed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "SecretText::present", skip_serializing_if = "Option::is_none")]
     pub user_token: Option<SecretText>,
 }
 
@@ -257,7 +257,7 @@ pub struct RevokeRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When given, only this user's grants may be revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "SecretText::present", skip_serializing_if = "Option::is_none")]
     pub user_token: Option<SecretText>,
 }
 

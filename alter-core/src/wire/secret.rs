@@ -23,6 +23,12 @@ impl SecretText {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+
+    /// Reads a member that may be absent but not `null`. Whoever sends `null` where a user's token belongs has lost it, and
+    /// must not be served as if there had never been a user.
+    pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+        Self::deserialize(deserializer).map(Some)
+    }
 }
 
 impl From<&str> for SecretText {

@@ -58,7 +58,7 @@ pub struct TokenRequest {
     #[serde(default)]
     pub request: Option<IntendedCall>,
     /// The JWT of the user on whose behalf the call is made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "SecretText::present", skip_serializing_if = "Option::is_none")]
     pub user_token: Option<SecretText>,
     /// The vault's id of a user, to choose among several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
