@@ -15,7 +15,7 @@ use axum::Router;
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use support::{Signed, now, refusals, releases, send, sign_at, signed, token_body};
+use support::{Signed, now, refusals, releases, send, sign_at, sign_bytes, signed, token_body};
 
 /// Sends `attack` and checks code, status, silence and row.
 async fn refused(kit: &TestVault, router: &Router, attack: &Signed, status: u16, code: &str) {
@@ -422,5 +422,58 @@ async fn a_lost_user_is_not_taken_for_no_user() {
     refused(&kit, &router, &signed(&kit.app_key(), "/sdk/grants/list", &body), 400, "invalid_request").await;
     let path = format!("/sdk/oauth/grants/{}/revoke", secret.grant_id);
     refused(&kit, &router, &signed(&kit.app_key(), &path, &body), 400, "invalid_request").await;
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_that_comes_twice_is_refused() {
+    let kit = TestVault::start().await.unwrap();
+    let router = kit.vault().router();
+    let good = token_body(&kit).to_string();
+    for twice in [
+        format!("{},\"user_token\":\"{}\"}}", &good[..good.len() - 1], kit.mint("user-2")),
+        format!("{},\"provider_id\":\"sandbox\"}}", &good[..good.len() - 1]),
+    ] {
+        let call = sign_bytes(&kit.app_key(), "/sdk/token", twice.into_bytes(), now(), &[]);
+        refused(&kit, &router, &call, 400, "invalid_request").await;
+    }
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_path_that_is_signed_in_one_spelling_is_not_routed_in_another() {
+    let kit = TestVault::start().await.unwrap();
+    let router = kit.vault().router();
+    for odd in [
+        "/sdk/%74oken",
+        "//sdk/token",
+        "/sdk/token/",
+        "/sdk//token",
+        "/sdk/./token",
+        "/sdk%2Ftoken",
+        "/SDK/token",
+    ] {
+        let released = releases(&kit).await;
+        let answer = send(&router, &signed(&kit.app_key(), odd, &token_body(&kit))).await;
+        assert_eq!(answer.status, 404, "{odd}");
+        assert_eq!(releases(&kit).await, released, "{odd}");
+    }
+    let mut other = signed(&kit.app_key(), "/sdk/token", &token_body(&kit));
+    other.method = http::Method::PUT;
+    assert_eq!(send(&router, &other).await.status, 405);
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_part_of_an_unsigned_prefix_names_no_grant() {
+    let kit = TestVault::start().await.unwrap();
+    let mounted = Router::new().nest("/tenants/{id}", kit.vault().router());
+    let (signed_for, other) = (kit.grants("user-1")[0].grant_id, kit.grants("user-2")[0].grant_id);
+    let path = format!("/sdk/oauth/grants/{signed_for}/revoke");
+    let mut call = signed(&kit.app_key(), &path, &json!({}));
+    call.target = format!("/tenants/{other}{path}");
+    let answer = send(&mounted, &call).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    assert_eq!(answer.body["grant_id"], json!(signed_for));
     kit.stop().await.unwrap();
 }

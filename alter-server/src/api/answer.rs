@@ -1,5 +1,7 @@
 //! What goes back: one renderer for every answer of the protocol, refusals included.
 
+use std::fmt;
+
 use alter_core::wire::{code::Code, error::ErrorBody, error::GrantCandidate, header, json, limit::RateLimit};
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header as http_header};
@@ -15,11 +17,17 @@ use crate::{
 const RETRY_SOON: u64 = 1;
 
 /// An answer before it gets its headers.
-#[derive(Debug)]
 pub(crate) struct Reply {
     status: StatusCode,
     body: Option<Vec<u8>>,
     retry_after: Option<u64>,
+}
+
+/// The body may hold a credential, so it is left out.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl Reply {
@@ -200,6 +208,12 @@ mod tests {
         let body = refusal_body(&refusal);
         assert_eq!(body.grant_ids.len(), 2);
         assert_eq!(body.account_identifiers, ["a@example.test"]);
+    }
+
+    #[test]
+    fn the_debug_form_of_an_answer_shows_nothing_of_its_body() {
+        let shown = format!("{:?}", Reply::json(&"s3cret"));
+        assert_eq!(shown, "Reply { status: 200, .. }");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The way of a signed call: from its headers to its answer.
 
-use std::{future::Future, sync::Arc};
+use std::{fmt, future::Future, sync::Arc};
 
 use alter_core::wire::{code::Code, error::ErrorBody};
 use axum::{
@@ -43,7 +43,6 @@ pub(super) trait Endpoint {
 }
 
 /// A call whose signature was good.
-#[derive(Debug)]
 pub(super) struct Call {
     pub(super) core: Arc<Core>,
     pub(super) key: Arc<KnownKey>,
@@ -51,6 +50,13 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     admission: Admission,
     path_id: Option<String>,
+}
+
+/// The body holds users' tokens, so it is left out.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("request_id", &self.admission.request_id).finish_non_exhaustive()
+    }
 }
 
 impl Call {
@@ -129,7 +135,8 @@ pub(super) async fn serve<E: Endpoint>(State(core): State<Arc<Core>>, request: R
 
 async fn path_id(parts: &mut Parts) -> Option<String> {
     let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
-    params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned())
+    // The last one is ours: one before it stands in the prefix that the vault is mounted under, which nobody signed.
+    params.iter().filter(|(name, _)| *name == "id").last().map(|(_, value)| value.to_owned())
 }
 
 /// What was found out about the caller before a refusal.

@@ -244,7 +244,7 @@ pub struct AuditPage {
 }
 
 /// Headers and bodies of a reported call, as they are sealed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct ReportedBodies {
     /// JSON text of the filtered request headers.
@@ -255,6 +255,18 @@ pub struct ReportedBodies {
     pub response_headers: Option<String>,
     /// Response body as text.
     pub response_body: Option<String>,
+}
+
+/// Shows only which parts there are.
+impl fmt::Debug for ReportedBodies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReportedBodies")
+            .field("request_headers", &self.request_headers.is_some())
+            .field("request_body", &self.request_body.is_some())
+            .field("response_headers", &self.response_headers.is_some())
+            .field("response_body", &self.response_body.is_some())
+            .finish()
+    }
 }
 
 impl ReportedBodies {

@@ -170,3 +170,19 @@ fn texts_are_cut_before_they_are_hashed() {
     assert_eq!(row.reason.as_deref().map(str::len), Some(2048));
     assert_eq!(row.hash, row.computed_hash(&mut Vec::new()));
 }
+
+#[test]
+fn the_debug_form_of_a_report_shows_nothing_that_a_client_sent_along() {
+    let canary = || Some("s3cret".to_owned());
+    let report = super::CallReport {
+        url: "https://u:s3cret@h.example/?token=s3cret".to_owned(),
+        request_headers: canary(),
+        request_body: canary(),
+        response_headers: canary(),
+        response_body: canary(),
+        ..super::CallReport::default()
+    };
+    let facts = crate::store::RequestFacts::new("GET", &report.url);
+    let shown = format!("{report:?} {:?} {facts:?}", report.bodies());
+    assert!(!shown.contains("s3cret"), "{shown}");
+}

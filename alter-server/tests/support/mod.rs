@@ -48,7 +48,16 @@ impl Answer {
 }
 
 pub fn sign_at(key: &ApiKey, target: &str, body: &Value, at: i64, extra: &[(HeaderName, &str)]) -> Signed {
-    let body = body.to_string().into_bytes();
+    sign_bytes(key, target, body.to_string().into_bytes(), at, extra)
+}
+
+pub fn sign_bytes(
+    key: &ApiKey,
+    target: &str,
+    body: Vec<u8>,
+    at: i64,
+    extra: &[(HeaderName, &str)],
+) -> Signed {
     let mut headers = HeaderMap::new();
     headers.insert(header::API_KEY, HeaderValue::from_str(key.expose()).unwrap());
     for (name, value) in extra {
