@@ -62,6 +62,9 @@ impl Output {
 }
 
 fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    // What users and callers named must not reach the operator's terminal as commands or as further lines.
+    let plain = |cell: &String| cell.chars().filter(|c| !c.is_control()).collect::<String>();
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(plain)).collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)
@@ -78,4 +81,15 @@ fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
 /// An optional value for a table.
 pub(super) fn dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_cannot_command_the_terminal_or_forge_a_row() {
+        let text = table(["A"], &[["x\u{1b}[2J\nforged\u{9b}0m".to_owned()]]);
+        assert_eq!(text, "A\nx[2Jforged0m");
+    }
 }
