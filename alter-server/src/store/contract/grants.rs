@@ -53,6 +53,7 @@ pub(crate) async fn bad_imports_are_refused_with_a_reason(world: &World) {
         ImportGrant { access_token: "é".into(), ..good() },
         ImportGrant { label: Some(String::new()), ..good() },
         ImportGrant { scopes: vec!["a\nb".to_owned()], ..good() },
+        ImportGrant { scopes: vec![" a".to_owned()], ..good() },
         ImportGrant { provider: id_of("billing"), ..good() },
     ] {
         let result = world.store.import_grant(world.operator(), bad).await;

@@ -301,8 +301,14 @@ pub(super) fn import(
 ) -> Result<ImportedGrant, StoreError> {
     check_label(import.label.as_deref())?;
     check_token(&import.access_token)?;
-    if import.scopes.iter().any(|scope| scope.is_empty() || scope.contains(char::is_control)) {
-        return Err(StoreError::Invalid("a scope is not empty and has no control characters".to_owned()));
+    // What a client would refuse in the answer is refused here (spec/01 §5.1): the grant could never be used.
+    if import
+        .scopes
+        .iter()
+        .any(|scope| scope.is_empty() || scope.trim() != scope || scope.contains(char::is_control))
+    {
+        let text = "a scope is not empty and has no control characters and no spaces around it";
+        return Err(StoreError::Invalid(text.to_owned()));
     }
     let app_id = import.app_id;
     let provider = super::providers::load(unit.sql, app_id, &import.provider)?
