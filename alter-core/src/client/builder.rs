@@ -16,7 +16,6 @@ use super::{
     metadata::caller_header,
     reports::Reports,
     transport::{ProviderService, VaultService, boxed},
-    url_rules::is_loopback,
 };
 use crate::{
     UserToken,
@@ -355,7 +354,7 @@ fn check_backend_url(text: &str) -> Result<String, Error> {
     let url = Url::parse(text).map_err(|error| refuse(&format!("cannot be read: {error}")))?;
     match url.scheme() {
         "https" => {}
-        "http" if is_loopback(&url) => {}
+        "http" if crate::wire::url::is_loopback(&url) => {}
         _ => return Err(refuse("must be https; plain http is for localhost, 127.0.0.1 and ::1 only")),
     }
     if url.query().is_some_and(|query| !query.is_empty())

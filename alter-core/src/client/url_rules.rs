@@ -6,10 +6,13 @@
 use std::fmt::Write as _;
 
 use http::Uri;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use url::{Host, Url};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
 
-use crate::error::{Error, InvalidInput};
+use crate::{
+    error::{Error, InvalidInput},
+    wire::url::{has_dot_segment, is_loopback},
+};
 
 /// Longest URL, in characters of its encoded form, queries included.
 pub(crate) const MAX_URL: usize = 65_536;
@@ -58,7 +61,9 @@ impl Target {
         // A fragment is never sent.
         let rest = rest.split('#').next().unwrap_or_default();
         let rest = fill(rest, params)?;
-        check_segments(rest.split('?').next().unwrap_or_default())?;
+        if has_dot_segment(rest.split('?').next().unwrap_or_default()) {
+            return Err(refuse("the URL holds a dot segment (\".\" or \"..\", also encoded)"));
+        }
         let mut url = Url::parse(&format!("{scheme}://{authority}{rest}"))
             .map_err(|error| refuse(format!("the URL cannot be read: {error}")))?;
         check_scheme(&url)?;
@@ -132,16 +137,6 @@ impl Target {
     }
 }
 
-/// The three hosts to which plain http may go (spec/01 §1.2).
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address == std::net::Ipv4Addr::LOCALHOST,
-        Some(Host::Ipv6(address)) => address == std::net::Ipv6Addr::LOCALHOST,
-        None => false,
-    }
-}
-
 fn check_scheme(url: &Url) -> Result<(), Error> {
     match url.scheme() {
         "https" => Ok(()),
@@ -186,18 +181,6 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Refuses dot segments however they are written: some servers collapse `%2e%2e`, `..%2f` and `..;` too.
-fn check_segments(path: &str) -> Result<(), Error> {
-    for segment in path.split('/') {
-        let decoded = percent_decode_str(segment).decode_utf8_lossy();
-        let is_dots = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
-        if decoded.split(['/', '\\']).any(is_dots) {
-            return Err(refuse("the URL holds a dot segment (\".\" or \"..\", also encoded)"));
-        }
-    }
-    Ok(())
-}
-
 /// Adds parameters to what is there. A space becomes `%20`, which every server and signature reads the same.
 fn append_query<N: AsRef<str>, V: AsRef<str>>(url: &mut Url, pairs: &[(N, V)]) {
     if pairs.is_empty() {
@@ -217,6 +200,7 @@ fn append_query<N: AsRef<str>, V: AsRef<str>>(url: &mut Url, pairs: &[(N, V)]) {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
 
     use super::*;

@@ -15,6 +15,7 @@
 //! | [`identity`] | `auth/verify-token` |
 //! | [`limit`] | rate-limit headers and `Retry-After` |
 //! | [`json`] | the JSON spelling that is signed |
+//! | [`url`] | what makes a URL unsafe |
 //! | [`secret`] | text that must not be printed, inside wire types |
 
 pub mod code;
@@ -29,3 +30,4 @@ pub mod report;
 pub mod secret;
 pub mod sign;
 pub mod token;
+pub mod url;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use alter_core::wire::{
     code::Code,
     secret::SecretText,
-    token::{Injection, InjectionTarget, TokenRequest, TokenResponse, seconds_until},
+    token::{Injection, TokenRequest, TokenResponse, seconds_until},
 };
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     audit::Action,
-    domain::{self, Address, Provider, Scope, SecretMaterial},
+    domain::{Address, Provider, Scope, SecretMaterial},
     store::{Release, ReleaseCommand, ReleasedCredential, RequestFacts},
 };
 
@@ -122,15 +122,7 @@ fn response(call: &Call, release: &Release) -> Result<TokenResponse, Failure> {
 }
 
 fn injections(provider: &Provider) -> Option<Vec<Injection>> {
-    let all = provider.additional.iter().map(|item| Injection {
-        target: match item.target {
-            domain::InjectionTarget::Header => InjectionTarget::Header,
-            domain::InjectionTarget::QueryParam => InjectionTarget::QueryParam,
-        },
-        key: item.key.clone(),
-        value_source: item.value_source.clone().into(),
-    });
-    let all: Vec<_> = all.collect();
+    let all: Vec<_> = provider.additional.iter().map(Injection::from).collect();
     (!all.is_empty()).then_some(all)
 }
 

@@ -2,6 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
+use alter_core::wire::{
+    token,
+    url::{has_dot_segment, is_loopback},
+};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
@@ -153,6 +157,19 @@ pub struct AdditionalInjection {
     pub value_source: ValueSource,
 }
 
+impl From<&AdditionalInjection> for token::Injection {
+    fn from(item: &AdditionalInjection) -> Self {
+        Self {
+            target: match item.target {
+                InjectionTarget::Header => token::InjectionTarget::Header,
+                InjectionTarget::QueryParam => token::InjectionTarget::QueryParam,
+            },
+            key: item.key.clone(),
+            value_source: item.value_source.clone().into(),
+        }
+    }
+}
+
 /// A host that a provider's credential may be sent to: `api.example.com`, `*.example.com` (any depth below, not the name
 /// itself), each optionally with `:port`. Without a port only the scheme's own port matches; on loopback, any port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,11 +272,7 @@ impl Destination {
             return Err("the URL's host is percent-encoded");
         }
         let path = tail.split(['?', '#']).next().unwrap_or("");
-        let is_dots = |segment: &str| {
-            let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-            plain == "." || plain == ".."
-        };
-        if path.split('/').any(is_dots) {
+        if has_dot_segment(path) {
             return Err("the URL's path contains a dot segment");
         }
         let url = Url::parse(text).map_err(|_| "the URL does not parse")?;
@@ -268,12 +281,7 @@ impl Destination {
             // `2`, `0x7f.1`, `127.1`: an address to a browser, a name to others.
             return Err("the URL's address is not written as four decimal numbers");
         }
-        let loopback = match url.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(_)) => host == "localhost",
-            None => false,
-        };
+        let loopback = is_loopback(&url);
         match url.scheme() {
             "https" => {}
             "http" if loopback => {}
@@ -346,32 +354,6 @@ pub struct Provider {
     pub oauth: Option<OAuthSettings>,
 }
 
-/// Header names that a client refuses to inject into (spec/01 §5.1).
-const FORBIDDEN_HEADERS: [&str; 22] = [
-    "host",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "upgrade",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "cookie",
-    "set-cookie",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "x-http-method-override",
-    "x-method-override",
-    "www-authenticate",
-    "strict-transport-security",
-    "content-security-policy",
-];
-
 impl Provider {
     /// Checks the limits of spec/01 §5.1, which clients enforce when they receive a credential: a definition beyond them
     /// would make each call fail at the client.
@@ -381,44 +363,23 @@ impl Provider {
     /// The first rule that does not hold.
     pub fn check(&self) -> Result<(), InvalidProvider> {
         let fail = |text: &str| Err(InvalidProvider(text.to_owned()));
-        let named = |text: &str, max: usize, extra: &[u8]| {
-            text.len() <= max
-                && text.starts_with(|c: char| c.is_ascii_alphabetic())
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
-        };
-        let forbidden = |name: &str| FORBIDDEN_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name));
         if self.name.is_empty() || self.name.chars().count() > 100 {
             return fail("a provider needs a name of 1 to 100 characters");
         }
         if self.hosts.is_empty() || self.hosts.len() > 100 {
             return fail("a provider needs 1 to 100 hosts that its credential may be sent to");
         }
-        if !named(&self.injection.header, 60, b"-") || forbidden(&self.injection.header) {
-            return fail(
-                "the injection header must be at most 60 of A-Z, a-z, 0-9 and '-', and not a header that HTTP itself uses",
-            );
-        }
-        let format = &self.injection.format;
-        if format.chars().count() > 200
-            || format.contains(['\r', '\n', '\0'])
-            || !(format.contains("{token}") || format.starts_with("AWS4-HMAC-SHA256"))
-        {
-            return fail(
-                "the injection format must contain {token} (or start with AWS4-HMAC-SHA256), in at most 200 characters on one line",
-            );
-        }
+        // The rules by which clients judge an answer, so that what is stored here can be used there.
+        token::check_header(&self.injection.header, 60)
+            .map_err(|rule| InvalidProvider(format!("injection header: {rule}")))?;
+        token::check_format(&self.injection.format).map_err(|rule| InvalidProvider(rule.to_owned()))?;
         if self.additional.len() > 10 {
             return fail("at most 10 additional injections are possible");
         }
         for item in &self.additional {
-            if !named(&item.key, 100, b"_-") {
-                return fail(
-                    "the name of an additional injection must be at most 100 of A-Z, a-z, 0-9, '_' and '-', starting with a letter",
-                );
-            }
-            if item.target == InjectionTarget::Header && forbidden(&item.key) {
-                return fail("an additional injection names a header that HTTP itself uses");
-            }
+            token::Injection::from(item)
+                .check()
+                .map_err(|rule| InvalidProvider(format!("additional injection: {rule}")))?;
         }
         if self.kind == ProviderKind::ManagedSecret && self.oauth.is_some() {
             return fail("a managed-secret provider has no OAuth settings");

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use alter_core::wire::code::Code;
 use jiff::Timestamp;
 
@@ -279,7 +281,9 @@ pub fn search(
 }
 
 fn owned_by(subject: Subject<'_>) -> Vec<Principal> {
-    let groups = subject.groups.iter().cloned().map(Principal::Group);
+    // Each once: a group that a token names twice must not make its one grant look like two.
+    let groups: BTreeSet<_> = subject.groups.iter().collect();
+    let groups = groups.into_iter().cloned().map(Principal::Group);
     std::iter::once(Principal::User(subject.id)).chain(groups).collect()
 }
 

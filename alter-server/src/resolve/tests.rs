@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{Destination, GrantId, GrantKind, HostPattern, Injection, ProviderKind};
+use crate::domain::{
+    AdditionalInjection, Destination, GrantId, GrantKind, HostPattern, Injection, InjectionTarget,
+    ProviderKind,
+};
 
 fn now() -> Timestamp {
     Timestamp::from_second(1000).unwrap()
@@ -262,6 +265,7 @@ fn unsafe_destinations_are_refused() {
         "http://api.example.com/",
         "ftp://api.example.com/",
         "https://",
+        "https:////u@api.example.com/",
         "//api.example.com/",
         "api.example.com",
         "https://u@api.example.com/",
@@ -271,6 +275,9 @@ fn unsafe_destinations_are_refused() {
         "https://api.example.com/a/../b",
         "https://api.example.com/a/%2E%2e/b",
         "https://api.example.com/.",
+        "https://api.example.com/a%2f..%2fb",
+        "https://api.example.com/a/..;x/b",
+        "http://127.0.0.2:1/",
         "https://api.example.com/a b",
         "https://api.example.com/a\tb",
         " https://api.example.com/",
@@ -287,7 +294,7 @@ fn unsafe_destinations_are_refused() {
     for url in [
         "https://api.example.com",
         "https://h/a..b/...?x=../y#/../",
-        "http://127.0.0.2:1/",
+        "http://127.0.0.1:1/",
         "http://LOCALHOST/",
     ] {
         assert!(Destination::parse(url).is_ok(), "{url}");
@@ -317,12 +324,35 @@ fn definitions_that_clients_would_refuse_are_not_taken() {
         injection: Injection { format: format.to_owned(), ..Injection::default() },
         ..good.clone()
     };
-    for text in ["", "Bearer", "{token}\r\nX: y"] {
+    for text in ["", "Bearer", "{token}\r\nX: y", "{token}\u{e9}", "{token}\u{1b}"] {
         assert!(format(text).check().is_err(), "{text}");
     }
     assert!(format("AWS4-HMAC-SHA256").check().is_ok());
+    let further = |target, key: &str| Provider {
+        additional: vec![AdditionalInjection {
+            target,
+            key: key.to_owned(),
+            value_source: "token".to_owned().try_into().unwrap(),
+        }],
+        ..good.clone()
+    };
+    assert!(further(InjectionTarget::Header, "X-Key").check().is_ok());
+    assert!(further(InjectionTarget::QueryParam, "api_key").check().is_ok());
+    for name in ["X_Key", "Cookie", "", "1x"] {
+        assert!(further(InjectionTarget::Header, name).check().is_err(), "{name}");
+    }
     assert!(Provider { hosts: Vec::new(), ..good }.check().is_err());
     for id in ["", "Google", "a/b", "-a", "a b", &"x".repeat(65)] {
         assert!(id.parse::<ProviderId>().is_err(), "{id}");
     }
+}
+
+#[test]
+fn a_group_that_a_token_names_twice_counts_once() {
+    let groups = [group(1), group(2), group(1)];
+    let subject = Subject { id: user(1), groups: &groups };
+    let once = [Principal::User(user(1)), Principal::Group(group(1)), Principal::Group(group(2))];
+    let caller = Caller { kind: KeyKind::App, asserted: None, key_deprecated: false };
+    assert_eq!(search(&caller, "google", None, None, None, Some(subject)).unwrap().principals, once);
+    assert_eq!(listable(&caller, Some(subject)).unwrap(), once);
 }
