@@ -61,9 +61,8 @@ impl Vault {
                     let connection = open.watch(connection(stream, peer, router.clone()));
                     let cut = cut.clone();
                     tokio::spawn(async move {
-                        match cut.run_until_cancelled(connection).await {
-                            Some(Err(error)) => tracing::debug!(%peer, %error, "a connection ended early"),
-                            Some(Ok(())) | None => {}
+                        if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
+                            tracing::debug!(%peer, %error, "a connection ended early");
                         }
                         drop(place);
                     });

@@ -1,7 +1,6 @@
 //! What must not get through: each is refused with its code, releases nothing, and leaves a row that says so.
 
-mod support;
-
+use crate::support::{Signed, now, refusals, releases, send, sign_at, sign_bytes, signed, token_body};
 use alter_core::wire::{header, key::ApiKey, key::KeyKind};
 use alter_sandbox::{Faults, TokenAlgorithm, TokenRequest};
 use alter_server::{
@@ -15,7 +14,6 @@ use axum::Router;
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use support::{Signed, now, refusals, releases, send, sign_at, sign_bytes, signed, token_body};
 
 /// Sends `attack` and checks code, status, silence and row.
 async fn refused(kit: &TestVault, router: &Router, attack: &Signed, status: u16, code: &str) {

@@ -1,7 +1,5 @@
 //! The program itself, as scripts drive it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,

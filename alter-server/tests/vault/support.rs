@@ -1,7 +1,6 @@
 //! A caller that signs by hand, so that each header can be wrong.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::convert::Infallible;
 
@@ -22,36 +21,42 @@ use tower::ServiceExt;
 
 /// A signed request, not yet sent.
 #[derive(Debug, Clone)]
-pub struct Signed {
-    pub method: Method,
-    pub target: String,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Signed {
+    pub(crate) method: Method,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Answer {
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.body["error"].as_str().unwrap_or_default()
     }
 
-    pub fn holds_a_credential(&self) -> bool {
+    pub(crate) fn holds_a_credential(&self) -> bool {
         self.body.to_string().contains("sbx_") || self.body.get("access_token").is_some()
     }
 }
 
-pub fn sign_at(key: &ApiKey, target: &str, body: &Value, at: i64, extra: &[(HeaderName, &str)]) -> Signed {
+pub(crate) fn sign_at(
+    key: &ApiKey,
+    target: &str,
+    body: &Value,
+    at: i64,
+    extra: &[(HeaderName, &str)],
+) -> Signed {
     sign_bytes(key, target, body.to_string().into_bytes(), at, extra)
 }
 
-pub fn sign_bytes(
+pub(crate) fn sign_bytes(
     key: &ApiKey,
     target: &str,
     body: Vec<u8>,
@@ -68,15 +73,15 @@ pub fn sign_bytes(
     Signed { method: Method::POST, target: target.to_owned(), headers, body }
 }
 
-pub fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-pub fn signed(key: &ApiKey, target: &str, body: &Value) -> Signed {
+pub(crate) fn signed(key: &ApiKey, target: &str, body: &Value) -> Signed {
     sign_at(key, target, body, now(), &[])
 }
 
-pub async fn send(router: &Router, signed: &Signed) -> Answer {
+pub(crate) async fn send(router: &Router, signed: &Signed) -> Answer {
     let mut request = Request::builder().method(signed.method.clone()).uri(&signed.target);
     *request.headers_mut().unwrap() = signed.headers.clone();
     let request = request.body(Body::from(signed.body.clone())).unwrap();
@@ -88,7 +93,7 @@ pub async fn send(router: &Router, signed: &Signed) -> Answer {
 }
 
 /// The body of a token request of `user-1` for the sandbox's provider.
-pub fn token_body(kit: &TestVault) -> Value {
+pub(crate) fn token_body(kit: &TestVault) -> Value {
     json!({
         "provider_id": "sandbox",
         "reason": null,
@@ -98,17 +103,17 @@ pub fn token_body(kit: &TestVault) -> Value {
 }
 
 /// The trail, oldest first.
-pub async fn trail(kit: &TestVault) -> Vec<AuditRow> {
+pub(crate) async fn trail(kit: &TestVault) -> Vec<AuditRow> {
     let filter = AuditFilter { app_id: None, after: None, newest_first: false, limit: 10_000 };
     kit.admin().audit(filter).await.unwrap().rows
 }
 
 /// How many rows of the trail say that a call was refused with `code`.
-pub async fn refusals(kit: &TestVault, code: &str) -> usize {
+pub(crate) async fn refusals(kit: &TestVault, code: &str) -> usize {
     trail(kit).await.iter().filter(|row| row.code.as_deref() == Some(code)).count()
 }
 
 /// How many credentials were handed out.
-pub async fn releases(kit: &TestVault) -> usize {
+pub(crate) async fn releases(kit: &TestVault) -> usize {
     trail(kit).await.iter().filter(|row| row.action.as_str() == "token.released").count()
 }

@@ -1,14 +1,12 @@
 //! The three ways in run the same code: in process, mounted under a prefix, over a socket; and development mode starts
 //! again where it was.
 
-mod support;
-
+use crate::support::{releases, send, signed, token_body, trail};
 use alter_core::{App, UserToken};
 use alter_server::{dev::Dev, testkit::TestVault};
 use axum::Router;
 use http::Method;
 use serde_json::{Value, json};
-use support::{releases, send, signed, token_body, trail};
 
 #[tokio::test]
 async fn a_client_in_the_same_process_calls_as_each_user() {

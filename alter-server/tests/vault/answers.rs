@@ -1,9 +1,8 @@
 //! Answers as the specification has them: members, headers, and what is left out.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{now, send, sign_at, signed, token_body, trail};
 use alter_core::wire::{header, token::TokenResponse};
 use alter_server::{
     admin::{InjectionStyle, KeyRequest},
@@ -13,7 +12,6 @@ use alter_server::{
 use http::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use support::{now, send, sign_at, signed, token_body, trail};
 
 /// No member of an answer may be null: published clients refuse some of them (spec/01 §5.1, spec/03 §3.1).
 fn has_null(value: &Value) -> bool {

@@ -1,0 +1,8 @@
+//! The vault as its callers see it: over HTTP, in process, and as a program. One binary, since linking is what takes time.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod answers;
+mod attacks;
+mod command_line;
+mod in_process;
+mod support;
