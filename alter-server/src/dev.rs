@@ -115,6 +115,8 @@ pub struct ReadyAgent {
 pub struct ReadyIdp {
     /// `iss` of its tokens.
     pub issuer: String,
+    /// `aud` of its tokens.
+    pub audience: String,
     /// `GET` it with `?sub=&ttl=` for a token of anybody.
     pub mint_url: String,
 }
@@ -324,7 +326,11 @@ async fn set_up(admin: &Admin, sandbox: &Sandbox, base_url: String) -> Result<Re
         base_url,
         app: ReadyApp { id: app.id, key: app_key.key },
         agent: ReadyAgent { id: agent.id, name: agent.name, key: agent_key.key },
-        idp: ReadyIdp { issuer: sandbox.issuer(), mint_url: sandbox.mint_url() },
+        idp: ReadyIdp {
+            issuer: sandbox.issuer(),
+            audience: alter_sandbox::DEFAULT_AUDIENCE.to_owned(),
+            mint_url: sandbox.mint_url(),
+        },
         provider: ReadyProvider {
             id: provider,
             api_url: sandbox.api_url(),

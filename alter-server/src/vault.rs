@@ -27,7 +27,10 @@ use crate::{
     api::{self, Failure, KeyRoom, KnownKey, RowBudget},
     idp::Apps,
     seal::{Envelope, KeyRing, KeyRingError, SealError, SealedField},
-    store::{Store, StoreError, sqlite::SqliteStore},
+    store::{
+        Store, StoreError,
+        sqlite::{DATABASE_FILE, SqliteStore},
+    },
 };
 
 /// Signed calls per minute and key when neither key nor app has a limit of its own.
@@ -108,6 +111,16 @@ pub enum VaultError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is a database, and the key file that it was written with is gone. A fresh key could read nothing of it.
+    #[error(
+        "{folder} holds a vault without its key file {file}: put the file back from your copy, or name the keys with ALTER_KEK or --kek-file"
+    )]
+    KeyFileMissing {
+        /// The data folder.
+        folder: PathBuf,
+        /// The name of the file in it.
+        file: &'static str,
+    },
     /// The data folder cannot be made.
     #[error("cannot make the data folder {path}")]
     Folder {
@@ -148,6 +161,10 @@ impl Vault {
                 Some(ring) => (ring, None),
                 None => {
                     let path = data_dir.join(KEY_FILE);
+                    // The key is made before the database: one without the other was not made by us.
+                    if is_vault(&data_dir) && !path.exists() {
+                        return Err(VaultError::KeyFileMissing { folder: data_dir, file: KEY_FILE });
+                    }
                     (KeyRing::from_file_or_generate(&path)?, Some(path))
                 }
             },
@@ -301,6 +318,11 @@ impl Core {
     pub(crate) fn key_file(&self) -> Option<&Path> {
         self.key_file.as_deref()
     }
+}
+
+/// Whether the folder holds a vault's database.
+pub(crate) fn is_vault(folder: &Path) -> bool {
+    folder.join(DATABASE_FILE).exists()
 }
 
 /// Makes the folder if it is not there, for its owner only.

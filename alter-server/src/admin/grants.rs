@@ -29,7 +29,9 @@ impl Admin {
                         return Ok(Principal::User(found.id));
                     }
                     if page.len() < 1_000 {
-                        return Err(AdminError::NotFound(format!("the app has no user {user:?}")));
+                        return Err(AdminError::NotFound(format!(
+                            "the app has no user {user:?}: users are known from their first call or an import on"
+                        )));
                     }
                     offset += 1_000;
                 }

@@ -169,11 +169,7 @@ fn read(
     providers: &[Provider],
     seen: &mut BTreeSet<(String, ProviderId, Option<String>)>,
 ) -> Result<ImportGrant, String> {
-    // serde's text may quote a token.
-    let line: Line = serde_json::from_str(line).map_err(|error| {
-        let wanted = "an object with sub, provider, access_token and optionally account, account_name, label, refresh_token, expires_at, scopes";
-        format!("is not {wanted} (column {})", error.column())
-    })?;
+    let line: Line = serde_json::from_str(line).map_err(|error| unreadable(line, &error))?;
     let provider = providers.iter().find(|known| known.id.as_str() == line.provider);
     let provider = provider.ok_or_else(|| "names a provider that the app does not have".to_owned())?;
     if provider.kind != ProviderKind::OAuth {
@@ -239,6 +235,27 @@ fn read(
     })
 }
 
+/// Why a line could not be read. serde's own text may quote a token, so only names that we know are named.
+fn unreadable(line: &str, error: &serde_json::Error) -> String {
+    const NEEDED: [&str; 3] = ["sub", "provider", "access_token"];
+    const MORE: [&str; 6] = ["account", "account_name", "label", "refresh_token", "expires_at", "scopes"];
+
+    /// The names of an object, and nothing of their values.
+    type Names = std::collections::BTreeMap<String, serde::de::IgnoredAny>;
+
+    let Ok(names) = serde_json::from_str::<Names>(line) else {
+        return format!("is not a JSON object (column {})", error.column());
+    };
+    if let Some(lacks) = NEEDED.into_iter().find(|name| !names.contains_key(*name)) {
+        return format!("lacks {lacks}");
+    }
+    let (needed, more) = (NEEDED.join(", "), MORE.join(", "));
+    if names.keys().any(|name| !NEEDED.contains(&name.as_str()) && !MORE.contains(&name.as_str())) {
+        return format!("has a name that is none of {needed}, {more} (column {})", error.column());
+    }
+    format!("has a value of the wrong type, or a name twice (column {})", error.column())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,9 +293,15 @@ mod tests {
             r#"{"sub":"u","provider":"google","access_token":"s3cret","expires_at":"soon"}"#,
             r#"{"sub":"u","provider":"google","access_token":"s3cret","acount":"typo"}"#,
             r#"{"sub":"u","provider":"google","access_token":["s3cret"]}"#,
+            r#"{"sub":"u","provider":"google","access_token":"s3cret","s3cret":1}"#,
         ] {
             let fault = check(line).unwrap_err();
             assert!(!fault.contains("s3cret"), "{fault}");
         }
+        let lacking = check(r#"{"sub":"u","provider":"google"}"#).unwrap_err();
+        assert_eq!(lacking, "lacks access_token");
+        let unknown =
+            check(r#"{"sub":"u","provider":"google","access_token":"s3cret","acount":"x"}"#).unwrap_err();
+        assert!(unknown.starts_with("has a name that is none of sub, provider"), "{unknown}");
     }
 }

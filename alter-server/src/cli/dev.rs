@@ -43,6 +43,7 @@ fn words(ready: &Ready) -> String {
 vault           {base}
 app key         {key}
 agent key       {agent}
+issuer          {issuer}    (audience {audience})
 a user's token  GET {mint}?sub=user-1    (any sub; the answer is {{"token"}})
 provider API    {api}/me                 (says whom it was called for)
 faults, counts  {control}
@@ -50,6 +51,8 @@ faults, counts  {control}
         base = ready.base_url,
         key = ready.app.key.expose(),
         agent = ready.agent.key.expose(),
+        issuer = ready.idp.issuer,
+        audience = ready.idp.audience,
         mint = ready.idp.mint_url,
         api = ready.provider.api_url,
         control = ready.provider.control_url,
@@ -62,7 +65,10 @@ faults, counts  {control}
         r#"
 In your service:
 
-    let app = alter_core::App::builder(std::env::var("ALTER_API_KEY")?).backend_url("{base}").build()?;
+    use alter_core::{{App, UserToken}};
+    use http::Method;
+
+    let app = App::builder(std::env::var("ALTER_API_KEY")?).backend_url("{base}").build()?;
     let me = app
         .for_user(UserToken::parse(token)?)
         .request(Method::GET, "{api}/me")

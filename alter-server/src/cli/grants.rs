@@ -54,14 +54,14 @@ pub(super) struct List {
     /// Only this provider's
     #[arg(long)]
     provider: Option<String>,
-    /// Only active, expired or revoked ones
-    #[arg(long)]
+    /// Only ones in this state
+    #[arg(long, value_parser = ["active", "expired", "revoked"])]
     status: Option<String>,
     /// Only this account's
     #[arg(long)]
     account: Option<String>,
     /// At most so many, 1 to 1000
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
     /// Leave out so many
     #[arg(long, default_value_t = 0)]
@@ -120,6 +120,10 @@ impl GrantCommand {
                         return Ok(Output::one(&json!({"imported": [], "faults": faults}), text).bad());
                     }
                 };
+                if plan.is_empty() {
+                    let text = "there were no lines: nothing was stored";
+                    return Ok(Output::one(&json!({"imported": [], "faults": [], "good": 0}), text));
+                }
                 if dry_run {
                     let text = format!("{} lines are good; nothing was stored", plan.len());
                     return Ok(Output::one(&json!({"imported": [], "faults": [], "good": plan.len()}), text));

@@ -1,6 +1,9 @@
 //! What a command reads.
 
-use std::{io::Read, path::Path};
+use std::{
+    io::{IsTerminal, Read},
+    path::Path,
+};
 
 use alter_core::clock::{Clock, SystemClock};
 use clap::Args;
@@ -21,6 +24,9 @@ pub(super) fn secret(path: &Path) -> Result<SecretString, CliError> {
 pub(super) fn text(path: &Path) -> Result<Zeroizing<String>, CliError> {
     let mut text = Zeroizing::new(String::new());
     let read = if path == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            eprintln!("reading from standard input; end with Ctrl-D");
+        }
         std::io::stdin().lock().read_to_string(&mut text)
     } else {
         std::fs::read_to_string(path).map(|read| {

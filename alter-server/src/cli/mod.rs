@@ -23,12 +23,24 @@ use self::output::Output;
 use crate::{
     admin::{Admin, AdminError},
     domain::App,
-    vault::{KekSource, Vault, VaultConfig, VaultError},
+    vault::{KekSource, Vault, VaultConfig, VaultError, is_vault},
 };
+
+const AFTER_HELP: &str = "\
+A first set-up:
+  export ALTER_DATA_DIR=./vault
+  alter-server app create shop
+  alter-server key create backend
+  alter-server idp set https://id.example.com --audience https://api.example.com
+  alter-server provider add google --host www.googleapis.com
+  alter-server grant import tokens.ndjson
+  alter-server serve
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 4 no such thing, 5 conflict.";
 
 /// A self-hosted vault for third-party credentials.
 #[derive(Debug, Parser)]
-#[command(name = "alter-server", version, about, max_term_width = 100)]
+#[command(name = "alter-server", bin_name = "alter-server", version, about, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     /// The folder that holds the vault's data
     #[arg(long, global = true, env = "ALTER_DATA_DIR", value_name = "DIR")]
@@ -179,6 +191,14 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     let data_dir = data_dir.ok_or_else(|| {
         AdminError::Invalid("say where the vault is: --data-dir DIR or ALTER_DATA_DIR".to_owned())
     })?;
+    // Only these two may begin a vault: elsewhere a folder without one is a wrong path.
+    let begins = matches!(command, Command::Serve(_) | Command::App(access::AppCommand::Create { .. }));
+    if !begins && !is_vault(&data_dir) {
+        let folder = data_dir.display();
+        let text =
+            format!("there is no vault in {folder}: `app create` or `serve` makes one; is the path right?");
+        return Err(AdminError::NotFound(text).into());
+    }
     let mut config = VaultConfig::new(data_dir);
     if let Some(path) = kek_file {
         config = config.kek(KekSource::File(path));

@@ -22,6 +22,9 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self, vault: &Vault, json: bool) -> Result<Output, CliError> {
         let (listener, base_url) = bind(self.listen).await?;
+        if !self.listen.ip().is_loopback() {
+            tracing::warn!("this is plain HTTP on more than loopback: put something in front that ends TLS");
+        }
         let ready = Output::one(&json!({ "base_url": base_url }), format!("serving on {base_url}"));
         ready.print(json).map_err(|source| CliError::Io { what: "standard output".to_owned(), source })?;
         tokio::spawn(reload_on_hangup(vault.clone()));

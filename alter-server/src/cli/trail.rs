@@ -13,7 +13,7 @@ pub(super) enum AuditCommand {
     /// List rows, newest first
     List {
         /// At most so many, 1 to 10000
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
         /// Oldest first
         #[arg(long)]
@@ -40,7 +40,7 @@ impl AuditCommand {
                 let app_id = if all { None } else { Some(session.app().await?.id) };
                 let filter = AuditFilter { app_id, after, newest_first: !oldest_first, limit };
                 let page = session.admin.audit(filter).await?;
-                let head = ["AT", "ACTION", "OUTCOME", "CODE", "CALLER", "GRANT", "URL"];
+                let head = ["AT", "ACTION", "OUTCOME", "CODE", "CALLER", "PROVIDER", "GRANT", "URL"];
                 let mut output = Output::list(&page.rows, head, |row| {
                     let outcome = serde_json::to_value(row.outcome).unwrap_or_default();
                     [
@@ -49,6 +49,7 @@ impl AuditCommand {
                         dash(outcome.as_str()),
                         dash(row.code.as_ref()),
                         dash(row.caller.as_ref().or(row.key_prefix.as_ref())),
+                        dash(row.provider.as_ref()),
                         dash(row.grant_id),
                         dash(row.url.as_ref()),
                     ]
@@ -65,21 +66,13 @@ impl AuditCommand {
                     AuditVerifyScope::Everything
                 };
                 let report = session.admin.verify_audit(scope).await?;
-                let mut lines: Vec<_> = report
-                    .chains
-                    .iter()
-                    .map(|chain| {
-                        let end = if chain.closed { "closed" } else { "open" };
-                        let state = match &chain.fault {
-                            None => "good".to_owned(),
-                            Some(fault) => format!("BROKEN at row {}: {}", fault.seq, fault.what),
-                        };
-                        format!(
-                            "app {} chain {}: {} rows, {end}, {state}",
-                            chain.app_id, chain.chain, chain.rows
-                        )
-                    })
-                    .collect();
+                // Every run of a process leaves a chain per app: only what is wrong is worth a line.
+                let broken = report.chains.iter().filter_map(|chain| {
+                    let fault = chain.fault.as_ref()?;
+                    let (app, id) = (chain.app_id, chain.chain);
+                    Some(format!("app {app} chain {id}: BROKEN at row {}: {}", fault.seq, fault.what))
+                });
+                let mut lines: Vec<_> = broken.collect();
                 let rows: u64 = report.chains.iter().map(|chain| chain.rows).sum();
                 let verdict = if report.ok() { "complete and unchanged" } else { "NOT complete or changed" };
                 lines.push(format!("{} chains, {rows} rows: {verdict}", report.chains.len()));

@@ -186,7 +186,7 @@ impl FromStr for HostPattern {
     fn from_str(text: &str) -> Result<Self, InvalidProvider> {
         let invalid = || {
             InvalidProvider(format!(
-                "host pattern {text:?} must be a host name, *.name or an address, with an optional :port and nothing else"
+                "host pattern {text:?} must be a host name, *.name (a name of at least two labels) or an address, with an optional :port and nothing else"
             ))
         };
         let (name, subdomains) = match text.strip_prefix("*.") {

@@ -77,7 +77,7 @@ fn a_vault_is_set_up_word_by_word() {
 fn what_cannot_be_done_is_said_with_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    assert_eq!(failed(folder, &["key", "list"], "").0, 4, "there is no app");
+    assert_eq!(failed(folder, &["key", "list"], "").0, 4, "there is no vault");
     done(folder, &["app", "create", "shop"], "");
     assert_eq!(failed(folder, &["app", "create", "shop"], "").0, 5);
     assert_eq!(failed(folder, &["app", "suspend", "nobody"], "").0, 4);
@@ -89,6 +89,30 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
     assert_eq!(failed(folder, &["provider", "add", "x"], "").0, 2, "a host is needed");
     let (code, text) = failed(folder, &["grant", "import"], r#"{"sub":"u"}"#);
     assert_eq!((code, text.contains("identity provider")), (2, true), "{text}");
+}
+
+#[test]
+fn a_wrong_folder_is_refused_and_not_made_into_a_vault() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("wrong");
+    for words in [&["audit", "verify"][..], &["key", "list"], &["rotate"]] {
+        let (code, text) = failed(&wrong, words, "");
+        assert_eq!((code, text.contains("there is no vault in")), (4, true), "{text}");
+    }
+    assert!(!wrong.exists());
+}
+
+#[test]
+fn a_vault_whose_key_file_is_gone_gets_no_fresh_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    done(folder, &["app", "create", "shop"], "");
+    std::fs::remove_file(folder.join("kek")).unwrap();
+    for words in [&["app", "list"][..], &["app", "create", "other"], &["rotate"]] {
+        let (code, text) = failed(folder, words, "");
+        assert_eq!((code, text.contains("without its key file")), (1, true), "{text}");
+    }
+    assert!(!folder.join("kek").exists());
 }
 
 /// The sandbox that `dev` started.

@@ -30,6 +30,8 @@ use aws_lc_rs::digest;
 use futures_util::FutureExt;
 use rusqlite::Connection;
 
+pub(crate) use schema::FILE as DATABASE_FILE;
+
 use super::{
     AdmittedNote, Answer, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome,
     RefusedCall, Release, ReleaseCommand, ReportCommand, Resealed, RevokeCommand, Revoked,

@@ -17,7 +17,7 @@ const MIGRATIONS: [(&str, &str); 1] =
     [("0001_vault", include_str!("../../../migrations/sqlite/0001_vault.sql"))];
 
 /// Name of the database in the data folder.
-pub(super) const FILE: &str = "vault.db";
+pub(crate) const FILE: &str = "vault.db";
 
 /// Makes the folder (mode 0700) and the database file (mode 0600) if they are not there.
 pub(super) fn prepare_folder(folder: &Path) -> Result<PathBuf, StoreError> {
