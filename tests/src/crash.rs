@@ -17,9 +17,10 @@ use alter_server::{
     domain::AppId,
 };
 use http::Method;
+use serde_json::json;
 
 use crate::harness::{
-    Served, Tenant, cli_json,
+    Draft, Served, Tenant, cli_json, plain_client,
     world::{PROVIDER, open, rows},
 };
 
@@ -38,7 +39,7 @@ async fn after_kill_9_every_call_that_the_provider_saw_has_its_row() {
     let data = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::builder().algorithms([TokenAlgorithm::Es256]).start().await.unwrap();
     let (app, key) = set_up(data.path(), &sandbox).await;
-    let mut before = 0;
+    let (http, mut handed_out, mut before) = (plain_client(), Vec::new(), 0);
     for round in 0..ROUNDS {
         let served = Served::start(data.path(), "error");
         assert!(served.ready_after <= OPENS_WITHIN, "round {round}: ready after {:?}", served.ready_after);
@@ -65,7 +66,19 @@ async fn after_kill_9_every_call_that_the_provider_saw_has_its_row() {
             assert!(started.elapsed() < LOAD_WITHIN, "round {round}: the load hardly reaches the provider");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::task::spawn_blocking(move || served.kill()).await.unwrap();
+        // A credential has just come out: its row must be durable at this very moment.
+        let last = format!("last/{round}");
+        let body = json!({
+            "provider_id": PROVIDER,
+            "reason": last,
+            "request": {"method": "GET", "url": api(&sandbox)},
+            "user_token": sandbox.mint(TokenRequest::subject("user-0")),
+        });
+        let draft = Draft::post("/sdk/token", &body);
+        let reply = draft.signed(&key).send(&http, &served.base_url).await;
+        served.kill();
+        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+        handed_out.push(last);
         stop.store(true, Ordering::SeqCst);
         for task in load {
             task.await.unwrap();
@@ -82,6 +95,9 @@ async fn after_kill_9_every_call_that_the_provider_saw_has_its_row() {
         .filter(|row| row.action == Action::TokenReleased)
         .filter_map(|row: &AuditRow| row.reason.as_deref())
         .collect();
+    for last in &handed_out {
+        assert!(released.contains(last.as_str()), "{last} was handed out, and no row says so");
+    }
     let calls = sandbox.calls();
     for call in &calls {
         let id = call.call_id.as_deref().expect("every call was numbered");
