@@ -1,5 +1,6 @@
 //! Operator operations: what the command line and an embedding program do to a vault. Input is checked before anything
-//! is stored, and each change leaves an audit row under the operator's name.
+//! is stored, and each change of an app and what it owns leaves an audit row under the operator's name. Turning the
+//! key-encryption keys belongs to no app and leaves none.
 
 mod access;
 mod audit;
@@ -89,7 +90,10 @@ impl Admin {
     }
 
     fn by(&self) -> Operator {
-        Operator { name: self.operator.clone(), at: self.core.clock.now() }
+        // The store keeps microseconds: what is answered now is what will be read later.
+        let now = self.core.clock.now();
+        let at = jiff::Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        Operator { name: self.operator.clone(), at }
     }
 
     fn store(&self) -> &dyn Store {
