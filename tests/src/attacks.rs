@@ -349,7 +349,9 @@ async fn user_tokens_that_prove_nothing_are_refused() {
     let alice = || TokenRequest::subject("alice");
     let honest = scene.alice.clone();
     let (head, signature) = honest.rsplit_once('.').unwrap();
-    let claims = head.split_once('.').unwrap().1;
+    let (header, claims) = head.split_once('.').unwrap();
+    let encoded = |json: &str| URL_SAFE_NO_PAD.encode(json);
+    let deep = |levels: usize| encoded(&format!("{{\"x\":{}", "[".repeat(levels)));
     let bobs = sandbox.mint(TokenRequest::subject("bob"));
     let unsigned = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
     let url = scene.world.api("/me");
@@ -383,6 +385,12 @@ async fn user_tokens_that_prove_nothing_are_refused() {
         ("a space in the token", format!("{head}. {signature}")),
         ("a control character", format!("{honest}\u{7}")),
         ("an empty token", String::new()),
+        ("claims nested deep", format!("{header}.{}.{signature}", deep(4_000))),
+        ("a header nested deep", format!("{}.{claims}.{signature}", deep(4_000))),
+        (
+            "claims with a name twice",
+            format!("{header}.{}.{signature}", encoded(r#"{"sub":"alice","sub":"bob"}"#)),
+        ),
     ];
     scene.accepted("the honest token", &scene.draft().signed(key)).await;
     for (what, token) in &bad {
@@ -610,6 +618,30 @@ async fn a_credential_goes_only_to_its_providers_hosts() {
     scene.refused("no destination at all", &draft, 422, "blocked_destination").await;
     let by_grant = Draft::by_grant(&scene.alices.to_string(), None, "https://evil.example/").signed(key);
     scene.refused("another host by grant id", &by_grant, 422, "blocked_destination").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_no_client_sends_are_refused() {
+    let scene = Scene::set().await;
+    let key = scene.ours.key.as_str();
+    let bare = || scene.draft();
+    let with = |body: &str| Draft { body: body.as_bytes().to_vec(), ..bare() }.signed(key);
+    for (what, body) in [
+        ("nothing", String::new()),
+        ("no JSON", "provider_id=sandbox".to_owned()),
+        ("half of it", String::from_utf8_lossy(&bare().body[..20]).into_owned()),
+        ("a list", "[]".to_owned()),
+        ("a number where a text belongs", r#"{"provider_id":7}"#.to_owned()),
+        ("nested deep", "[".repeat(500_000)),
+        ("nested deep in a member", format!("{{\"request\":{}", "{\"a\":".repeat(100_000))),
+        ("an unpaired surrogate", r#"{"provider_id":"\ud800"}"#.to_owned()),
+    ] {
+        scene.refused(what, &with(&body), 400, "invalid_request").await;
+    }
+    let large = with(&" ".repeat(2 * 1024 * 1024));
+    scene.refused("two megabytes", &large, 413, "body_too_large").await;
+    let hidden = scene.draft().also(http::header::CONTENT_ENCODING, "gzip").signed(key);
+    scene.accepted("a header that is not for us", &hidden).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
