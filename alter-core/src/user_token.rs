@@ -8,6 +8,17 @@ use secrecy::{ExposeSecret, SecretString};
 /// Largest token that is taken, in bytes; the limit of the vault's identity endpoints (spec/01 §4.2).
 pub const MAX_TOKEN_LEN: usize = 8_192;
 
+/// Whether a byte may stand in a token before its padding (RFC 9110 §11.2): letters, digits and `-._~+/`. Without a
+/// branch, so that the compiler looks at sixteen at a time: every request passes here.
+const fn is_token68(byte: u8) -> bool {
+    // `-`, `.`, `/` and the digits stand in a row.
+    (byte.wrapping_sub(b'-') <= b'9' - b'-')
+        | ((byte | 0x20).wrapping_sub(b'a') < 26)
+        | (byte == b'+')
+        | (byte == b'_')
+        | (byte == b'~')
+}
+
 /// Why a text is not a token. Says nothing of the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -55,8 +66,8 @@ impl UserToken {
             return Err(TokenFormatError::TooLarge);
         }
         let body = text.trim_end_matches('=');
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-        if body.is_empty() || !body.bytes().all(fits) {
+        let fits = body.bytes().fold(true, |fits, byte| fits & is_token68(byte));
+        if body.is_empty() || !fits {
             return Err(TokenFormatError::Malformed);
         }
         Ok(Self(Arc::new(secret)))
@@ -79,5 +90,26 @@ impl UserToken {
 impl fmt::Debug for UserToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "UserToken(#{})", self.fingerprint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_judged_as_rfc_9110_says() {
+        for byte in 0..=u8::MAX {
+            let fits = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+            assert_eq!(is_token68(byte), fits, "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn padding_stands_at_the_end_only() {
+        assert!(UserToken::parse("a.b==").is_ok());
+        for refused in ["=", "a=b", "==a"] {
+            assert_eq!(UserToken::parse(refused).unwrap_err(), TokenFormatError::Malformed, "{refused}");
+        }
     }
 }
