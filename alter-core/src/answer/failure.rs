@@ -93,13 +93,14 @@ impl Answer {
 
 fn auth_failure(auth: Auth, error: &Error) -> Answer {
     match auth {
-        Auth::NoIdentity => Answer::from(&Refusal::Missing),
+        Auth::Anonymous => Answer::from(&Refusal::Missing),
         Auth::UserToken => {
             Answer::from(&Refusal::InvalidToken("the token was refused: sign in again".into()))
         }
         Auth::Caller if error.retry() == Retry::AfterBackoff => unreachable_upstream(),
-        // Never a 401: it would tell a browser to sign in again, for our own key's fault.
-        Auth::TokenSource | Auth::Key | Auth::Agent | Auth::Caller | Auth::Refused => Answer::internal(),
+        // Never a 401: it would tell a browser to sign in again, for a fault of ours: a task that was spawned without its
+        // scope, a bad key.
+        Auth::NoIdentity | Auth::TokenSource | Auth::Key | Auth::Agent | Auth::Caller | Auth::Refused => Answer::internal(),
     }
 }
 
@@ -301,7 +302,8 @@ mod tests {
             (Kind::Malformed, 502, "upstream_unavailable"),
             (Kind::Transport(Transport::Connect), 502, "upstream_unavailable"),
             (Kind::Transport(Transport::Timeout { maybe_sent: true }), 504, "upstream_timeout"),
-            (Kind::Auth(Auth::NoIdentity), 401, "missing_bearer"),
+            (Kind::Auth(Auth::Anonymous), 401, "missing_bearer"),
+            (Kind::Auth(Auth::NoIdentity), 500, "internal_error"),
             (Kind::Auth(Auth::TokenSource), 500, "internal_error"),
             (Kind::InvalidInput(InvalidInput::Url), 500, "internal_error"),
             (Kind::InvalidInput(InvalidInput::ResponseLimit), 502, "upstream_too_large"),

@@ -43,21 +43,19 @@ impl Client {
             }
             return if self.0.require_user { Err(Error::no_identity()) } else { Ok(None) };
         }
-        let found = match wanted.per_call.as_ref().or(wanted.bound.as_ref()) {
-            Some(token) => Some(token.clone()),
-            None => match self.ask_getter().await? {
-                Some(token) => Some(token),
-                None => match scope::current_for(self.0.scope_key) {
-                    Some(Identity::User(token)) => Some(token),
-                    Some(Identity::Anonymous) | None => None,
-                },
-            },
-        };
-        let wide = wanted.wide && self.0.role == Role::App;
-        if found.is_none() && (self.0.require_user || wide) {
-            return Err(Error::no_identity());
+        if let Some(token) = wanted.per_call.as_ref().or(wanted.bound.as_ref()) {
+            return Ok(Some(token.clone()));
         }
-        Ok(found)
+        if let Some(token) = self.ask_getter().await? {
+            return Ok(Some(token));
+        }
+        let needed = self.0.require_user || (wanted.wide && self.0.role == Role::App);
+        match scope::current_for(self.0.scope_key) {
+            Some(Identity::User(token)) => Ok(Some(token)),
+            Some(Identity::Anonymous) if needed => Err(Error::anonymous()),
+            None if needed => Err(Error::no_identity()),
+            Some(Identity::Anonymous) | None => Ok(None),
+        }
     }
 
     async fn ask_getter(&self) -> Result<Option<UserToken>, Error> {

@@ -97,8 +97,12 @@ pub enum Transport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Auth {
-    /// The call needs a user and there is none. Nothing was sent.
+    /// The call needs a user and there is none: no token on the call, on the client, from the getter, and no scope
+    /// around it. In a service this is a fault of its own, such as a task that was spawned without its scope. Nothing was
+    /// sent.
     NoIdentity,
+    /// The call needs a user, and the scope around it says that the caller came without a token. Nothing was sent.
+    Anonymous,
     /// The user-token getter failed or gave an empty token. Nothing was sent.
     TokenSource,
     /// The vault refused the user's JWT: a fresh one is needed.
