@@ -100,7 +100,9 @@ fn auth_failure(auth: Auth, error: &Error) -> Answer {
         Auth::Caller if error.retry() == Retry::AfterBackoff => unreachable_upstream(),
         // Never a 401: it would tell a browser to sign in again, for a fault of ours: a task that was spawned without its
         // scope, a bad key.
-        Auth::NoIdentity | Auth::TokenSource | Auth::Key | Auth::Agent | Auth::Caller | Auth::Refused => Answer::internal(),
+        Auth::NoIdentity | Auth::TokenSource | Auth::Key | Auth::Agent | Auth::Caller | Auth::Refused => {
+            Answer::internal()
+        }
     }
 }
 

@@ -73,7 +73,10 @@ impl Error {
     /// The call needs a user, and the caller of the request that it serves came without a token.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self::new(Kind::Auth(Auth::Anonymous), "no user identity: the caller of this request came without a token")
+        Self::new(
+            Kind::Auth(Auth::Anonymous),
+            "no user identity: the caller of this request came without a token",
+        )
     }
 
     pub(crate) fn new(kind: Kind, message: impl AsRef<str>) -> Self {

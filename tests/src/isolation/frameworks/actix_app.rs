@@ -1,6 +1,6 @@
 //! The actix app, on threads of its own.
 
-use std::{sync::mpsc, thread};
+use std::{sync::mpsc, thread, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
 use alter_actix::{AlterClient, AlterError, AlterMiddleware};
@@ -40,6 +40,10 @@ impl ActixApp {
                         .wrap(AlterMiddleware::new(client.clone()))
                         .route("/{way}/{call:.*}", web::get().to(handler))
                 })
+                // The defaults of five seconds are short for this load on a busy machine of two cores: a connection that
+                // is closed while the test's client writes to it would look like a lost answer.
+                .keep_alive(Duration::from_secs(75))
+                .client_request_timeout(Duration::from_secs(60))
                 .workers(WORKERS)
                 .disable_signals()
                 .bind("127.0.0.1:0")
