@@ -169,7 +169,7 @@ impl Store for SqliteStore {
             let sealed = sealed.transpose()?;
             row.bodies_digest = sealed.as_ref().map(|(_, digest)| *digest);
             let sealed = sealed.map(|(sealed, _)| sealed);
-            self.writer.run(move |unit| calls::report(unit, &command, row, sealed.as_ref())).await
+            self.writer.run_patiently(move |unit| calls::report(unit, &command, row, sealed.as_ref())).await
         }
         .boxed()
     }

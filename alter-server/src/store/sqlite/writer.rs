@@ -1,17 +1,21 @@
 //! The one writer: a thread that takes units of work from a bounded queue, runs as many as are waiting in one transaction, commits
 //! once, and only then answers all of them (group commit).
+//!
+//! A commit costs a wait for the disk. What nobody waits for, a report after the fact, is kept for a moment so that it shares
+//! the commit of the next release.
 
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
+    time::{Duration, Instant},
 };
 
 use alter_core::clock::SharedClock;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     columns::{Micros, integer},
@@ -28,6 +32,10 @@ use crate::{
 const QUEUE: usize = 8192;
 /// Units of work in one transaction.
 const BATCH: usize = 512;
+/// How long a report waits for company before it is committed alone.
+const REPORT_PATIENCE: Duration = Duration::from_millis(10);
+/// Pause before a full queue is asked again to take the order to close.
+const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// Nonces that are removed with one batch.
 const PRUNE_STEP: i64 = 1000;
 /// Seconds between looks for old nonces.
@@ -43,8 +51,15 @@ struct Finished {
     reply: Reply,
 }
 
+/// Whether somebody waits for the answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    Now,
+    Patient,
+}
+
 enum Message {
-    Work(Work),
+    Work(Work, Urgency),
     Close(oneshot::Sender<()>),
 }
 
@@ -149,13 +164,13 @@ impl Chains {
 /// The handle to the writer's thread.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::SyncSender<Message>,
 }
 
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(sql: Connection, envelope: Envelope, clock: SharedClock) -> Result<Self, StoreError> {
-        let (queue, messages) = mpsc::channel(QUEUE);
+        let (queue, messages) = mpsc::sync_channel(QUEUE);
         let thread = Thread {
             sql,
             envelope,
@@ -184,6 +199,23 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Unit<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        self.enqueue(work, Urgency::Now).await
+    }
+
+    /// As [`Self::run`], for work that may wait some milliseconds to share somebody else's commit.
+    pub(super) async fn run_patiently<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Unit<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.enqueue(work, Urgency::Patient).await
+    }
+
+    async fn enqueue<T, F>(&self, work: F, urgency: Urgency) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Unit<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel::<Result<T, StoreError>>();
         let work: Work = Box::new(move |unit| {
             let result = unit.map_err(StoreError::from).and_then(work);
@@ -195,9 +227,9 @@ impl Writer {
             });
             Finished { keep, reply }
         });
-        self.queue.try_send(Message::Work(work)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+        self.queue.try_send(Message::Work(work, urgency)).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::TrySendError::Disconnected(_) => StoreError::Closed,
         })?;
         // The thread answers everything it took, unless the work panicked; then it was undone.
         answered.await.unwrap_or_else(|gone| {
@@ -208,8 +240,62 @@ impl Writer {
     /// Finishes what waits, marks the chains as closed and ends the thread.
     pub(super) async fn close(&self) {
         let (done, finished) = oneshot::channel();
-        if self.queue.send(Message::Close(done)).await.is_ok() {
-            let _ = finished.await;
+        let mut order = Message::Close(done);
+        loop {
+            order = match self.queue.try_send(order) {
+                Ok(()) => break,
+                Err(mpsc::TrySendError::Full(order)) => order,
+                Err(mpsc::TrySendError::Disconnected(_)) => return,
+            };
+            tokio::time::sleep(CLOSE_PAUSE).await;
+        }
+        let _ = finished.await;
+    }
+}
+
+/// Units of work for one transaction.
+#[derive(Default)]
+struct Batch {
+    works: Vec<Work>,
+    /// Somebody waits for one of them.
+    urgent: bool,
+    closing: Option<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Work(work, urgency) => {
+                self.urgent |= urgency == Urgency::Now;
+                self.works.push(work);
+            }
+            Message::Close(done) => {
+                self.urgent = true;
+                self.closing = Some(done);
+            }
+        }
+    }
+
+    /// Takes what is there already; whether that is anything.
+    fn take_waiting(&mut self, messages: &mpsc::Receiver<Message>) -> bool {
+        while self.works.len() < BATCH
+            && let Ok(message) = messages.try_recv()
+        {
+            self.take(message);
+        }
+        !self.works.is_empty()
+    }
+
+    /// Takes what is there already, and while nobody waits for any of it, what comes in a moment.
+    fn fill(&mut self, messages: &mpsc::Receiver<Message>) {
+        self.take_waiting(messages);
+        let until = Instant::now() + REPORT_PATIENCE;
+        while !self.urgent && self.works.len() < BATCH {
+            let Ok(message) = messages.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+                return;
+            };
+            self.take(message);
+            self.take_waiting(messages);
         }
     }
 }
@@ -224,30 +310,27 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, mut messages: mpsc::Receiver<Message>) {
-        let mut closing = None;
-        let mut batch = Vec::with_capacity(BATCH);
-        while let Some(message) = messages.blocking_recv() {
-            let mut next = Some(message);
-            while let Some(message) = next.take() {
-                match message {
-                    Message::Work(work) => batch.push(work),
-                    Message::Close(done) => {
-                        messages.close();
-                        closing = Some(done);
-                    }
-                }
-                if batch.len() < BATCH {
-                    next = messages.try_recv().ok();
-                }
-            }
-            self.commit_batch(&mut batch);
+    fn run(mut self, messages: mpsc::Receiver<Message>) {
+        let mut batch = Batch::default();
+        while batch.closing.is_none()
+            && let Ok(message) = messages.recv()
+        {
+            batch.take(message);
+            batch.fill(&messages);
+            self.commit_batch(&mut batch.works);
+            batch.urgent = false;
+        }
+        // What came before the order to close, and was not in its batch.
+        while batch.take_waiting(&messages) {
+            self.commit_batch(&mut batch.works);
         }
         if let Err(error) = self.mark_closed() {
             tracing::warn!(%error, "the audit chains of this run could not be marked as closed");
         }
+        // Whoever comes now is told that the store is closed.
+        drop(messages);
         drop(self);
-        if let Some(done) = closing {
+        if let Some(done) = batch.closing {
             let _ = done.send(());
         }
     }
