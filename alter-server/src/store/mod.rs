@@ -1,4 +1,4 @@
-//! The store: what the vault keeps, as domain operations. SQLite now; a second implementation runs the same contract suite.
+//! The store: what the vault keeps, as domain operations. SQLite for one process, PostgreSQL for many; one contract suite runs on both.
 //!
 //! Rules that every implementation keeps:
 //!
@@ -8,10 +8,14 @@
 //! * Nothing that another process can change is remembered between units of work.
 //! * A unit of work goes on when its caller stops waiting: cancellation loses the answer, never half of the work.
 
+mod check;
 mod command;
 #[cfg(test)]
 pub(crate) mod contract;
+mod draft;
 mod error;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 
 use std::fmt::Debug;

@@ -4,10 +4,10 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{columns::maybe_instant, writer::Unit};
 use crate::{
-    audit::{Action, AuditRow, Outcome as AuditOutcome},
+    audit::{Action, AuditRow},
     domain::{Admission, AgentId, AgentStatus, KeyKind, Refusal},
     resolve::{self, Caller, KeyState, NotAdmitted, ScopeSet},
-    store::{Outcome, StoreError},
+    store::{Outcome, StoreError, draft},
 };
 use alter_core::wire::code::Code;
 
@@ -16,21 +16,6 @@ pub(super) enum Admitted {
     Yes(Caller),
     No(Box<Refusal>),
     Stale,
-}
-
-/// The row of a signed call, as far as the call itself fills it.
-pub(super) fn row_of(admission: &Admission, action: Action) -> AuditRow {
-    let mut row = AuditRow::draft(admission.app_id, admission.at, action, AuditOutcome::Allowed);
-    let actor = &admission.actor;
-    row.key_id = Some(admission.key_id);
-    row.caller.clone_from(&actor.caller);
-    row.caller_type = actor.caller_type.map(|kind| kind.as_str().to_owned());
-    row.actor_id = actor.derived_id(admission.app_id).or(actor.actor_id);
-    row.context.clone_from(&actor.context);
-    row.request_id = Some(admission.request_id);
-    row.trace_parent.clone_from(&admission.trace_parent);
-    row.remote.clone_from(&admission.remote);
-    row
 }
 
 /// Reads the key again, uses up the nonce, and says who is calling. Adds the key to `row`.
@@ -124,12 +109,7 @@ pub(super) fn refuse<T>(
     action: Action,
     refusal: Box<Refusal>,
 ) -> Result<Outcome<T>, StoreError> {
-    row.action = action;
-    row.outcome = AuditOutcome::Refused;
-    row.code = Some(refusal.code.as_str().to_owned());
-    if row.grant_id.is_none() {
-        row.grant_id = refusal.grant_id;
-    }
+    draft::refuse(&mut row, action, &refusal);
     unit.audit(row)?;
     Ok(Outcome::Refused(refusal))
 }

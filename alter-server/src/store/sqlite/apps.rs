@@ -4,7 +4,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     columns::{Micros, count, instant, maybe_instant},
-    operator,
     writer::Unit,
 };
 use crate::{
@@ -15,17 +14,8 @@ use crate::{
     },
     resolve::ScopeSet,
     seal::{Field, SealContext, SealedField},
-    store::{AppPatch, KeyPatch, StoreError},
+    store::{AppPatch, KeyPatch, StoreError, check, draft},
 };
-
-fn check_name(name: &str, what: &str) -> Result<(), StoreError> {
-    if (1..=100).contains(&name.chars().count()) && !name.contains(char::is_control) && name.trim() == name {
-        return Ok(());
-    }
-    Err(StoreError::Invalid(format!(
-        "the name of {what} is 1 to 100 characters on one line, without spaces around it"
-    )))
-}
 
 fn taken(error: rusqlite::Error, text: impl FnOnce() -> String) -> StoreError {
     match error.sqlite_error_code() {
@@ -67,7 +57,7 @@ pub(super) fn create_app(
     id: AppId,
     name: &str,
 ) -> Result<App, StoreError> {
-    check_name(name, "an app")?;
+    check::name(name, "an app")?;
     if id == AppId::VAULT {
         return Err(StoreError::Invalid("this id stands for the vault itself".to_owned()));
     }
@@ -77,7 +67,7 @@ pub(super) fn create_app(
         )?
         .execute(params![id, name, AppStatus::Active, Micros(by.at)])
         .map_err(|error| taken(error, || format!("there is an app named {name:?}")))?;
-    let mut row = operator::row_of(by, id, Action::AppCreated);
+    let mut row = draft::of_operator(by, id, Action::AppCreated);
     row.detail = Some(name.to_owned());
     unit.audit(row)?;
     load_app(unit.sql, id)
@@ -98,7 +88,7 @@ pub(super) fn change_app(
     load_app(unit.sql, id)?;
     let mut changes = Vec::new();
     if let Some(name) = &patch.name {
-        check_name(name, "an app")?;
+        check::name(name, "an app")?;
         unit.sql
             .execute("UPDATE apps SET name = ?2 WHERE id = ?1", params![id, name])
             .map_err(|error| taken(error, || format!("there is an app named {name:?}")))?;
@@ -113,7 +103,7 @@ pub(super) fn change_app(
         changes.push(format!("rate limit {limit:?}"));
     }
     bump(unit.sql, id)?;
-    let mut row = operator::row_of(by, id, Action::AppChanged);
+    let mut row = draft::of_operator(by, id, Action::AppChanged);
     row.detail = Some(changes.join(", "));
     unit.audit(row)?;
     load_app(unit.sql, id)
@@ -139,17 +129,12 @@ pub(super) fn set_idp(
     idp: Option<&IdpConfig>,
 ) -> Result<AppConfig, StoreError> {
     must_exist(unit.sql, id)?;
-    if let Some(idp) = idp
-        && (idp.issuer.is_empty() || idp.audiences.is_empty() || idp.algorithms.is_empty())
-    {
-        let text = "an identity provider needs an issuer, at least one audience and at least one algorithm";
-        return Err(StoreError::Invalid(text.to_owned()));
-    }
+    check::idp(idp)?;
     let text =
         idp.map(serde_json::to_string).transpose().map_err(|error| StoreError::Invalid(error.to_string()))?;
     unit.sql.execute("UPDATE apps SET idp = ?2 WHERE id = ?1", params![id, text])?;
     bump(unit.sql, id)?;
-    let mut row = operator::row_of(by, id, Action::IdpChanged);
+    let mut row = draft::of_operator(by, id, Action::IdpChanged);
     row.detail = Some(idp.map_or_else(|| "removed".to_owned(), |idp| idp.issuer.clone()));
     unit.audit(row)?;
     config(unit.sql, id)?.ok_or(StoreError::NotFound("app"))
@@ -207,7 +192,7 @@ pub(super) fn material(sql: &Connection, digest: KeyDigest) -> Result<Option<Key
 }
 
 pub(super) fn create_key(unit: &mut Unit<'_>, by: &Operator, new: &NewKey) -> Result<ApiKey, StoreError> {
-    check_name(&new.name, "a key")?;
+    check::name(&new.name, "a key")?;
     must_exist(unit.sql, new.app_id)?;
     if let KeyKind::Agent(agent) = new.kind
         && load_agent(unit.sql, new.app_id, agent)?.status == AgentStatus::Revoked
@@ -237,7 +222,7 @@ pub(super) fn create_key(unit: &mut Unit<'_>, by: &Operator, new: &NewKey) -> Re
             signing_key
         ])
         .map_err(|error| taken(error, || "this key exists already: mint another one".to_owned()))?;
-    let mut row = operator::row_of(by, new.app_id, Action::KeyCreated);
+    let mut row = draft::of_operator(by, new.app_id, Action::KeyCreated);
     row.key_id = Some(new.id);
     row.key_prefix = Some(prefix);
     row.agent_id = new.kind.agent();
@@ -276,7 +261,7 @@ pub(super) fn change_key(
         unit.sql.execute(text, params![app_id, id, expires_at.map(Micros)])?;
         changes.push(expires_at.map_or_else(|| "does not expire".to_owned(), |end| format!("expires {end}")));
     }
-    let mut row = operator::row_of(by, app_id, Action::KeyChanged);
+    let mut row = draft::of_operator(by, app_id, Action::KeyChanged);
     row.key_id = Some(id);
     row.key_prefix = Some(before.prefix);
     row.detail = Some(changes.join(", "));
@@ -296,7 +281,7 @@ pub(super) fn revoke_key(
     }
     let text = "UPDATE api_keys SET status = ?3, revoked_at = ?4 WHERE app_id = ?1 AND id = ?2";
     unit.sql.execute(text, params![app_id, id, KeyStatus::Revoked, Micros(by.at)])?;
-    let mut row = operator::row_of(by, app_id, Action::KeyRevoked);
+    let mut row = draft::of_operator(by, app_id, Action::KeyRevoked);
     row.key_id = Some(id);
     row.key_prefix = Some(before.prefix);
     unit.audit(row)?;
@@ -325,7 +310,7 @@ fn load_agent(sql: &Connection, app_id: AppId, id: AgentId) -> Result<Agent, Sto
 }
 
 pub(super) fn create_agent(unit: &mut Unit<'_>, by: &Operator, new: &NewAgent) -> Result<Agent, StoreError> {
-    check_name(&new.name, "an agent")?;
+    check::name(&new.name, "an agent")?;
     must_exist(unit.sql, new.app_id)?;
     unit.sql
         .prepare_cached(
@@ -333,7 +318,7 @@ pub(super) fn create_agent(unit: &mut Unit<'_>, by: &Operator, new: &NewAgent) -
         )?
         .execute(params![new.app_id, new.id, new.name, AgentStatus::Active, Micros(by.at)])
         .map_err(|error| taken(error, || format!("the app has an agent named {:?}", new.name)))?;
-    let mut row = operator::row_of(by, new.app_id, Action::AgentCreated);
+    let mut row = draft::of_operator(by, new.app_id, Action::AgentCreated);
     row.agent_id = Some(new.id);
     row.detail = Some(new.name.clone());
     unit.audit(row)?;
@@ -364,7 +349,7 @@ pub(super) fn set_agent_status(
     let text = "UPDATE agents SET status = ?3 WHERE app_id = ?1 AND id = ?2";
     unit.sql.execute(text, params![app_id, id, status])?;
     let action = if status == AgentStatus::Revoked { Action::AgentRevoked } else { Action::AgentChanged };
-    let mut row = operator::row_of(by, app_id, action);
+    let mut row = draft::of_operator(by, app_id, action);
     row.agent_id = Some(id);
     row.detail = Some(
         match status {

@@ -4,9 +4,7 @@ use rusqlite::params;
 
 use super::{
     admit::{Admitted, admit, refuse},
-    grants,
-    release::describe,
-    users,
+    grants, users,
     writer::Unit,
 };
 use crate::{
@@ -15,8 +13,8 @@ use crate::{
     resolve::{self, Caller, Subject},
     seal::Sealed,
     store::{
-        AdmittedNote, ListCommand, Outcome, RefusedCall, ReportCommand, RevokeCommand, Revoked,
-        ScopeMismatchCommand, StoreError,
+        AdmittedNote, ListCommand, Outcome, ReportCommand, RevokeCommand, Revoked, ScopeMismatchCommand,
+        StoreError, draft,
     },
 };
 
@@ -45,7 +43,7 @@ fn speak_of(
     let found = grants::facts_by_id(unit.sql, row.app_id, id)?;
     let decision = resolve::decide_report(caller, found.as_ref().map(|(facts, _)| facts));
     if let (Ok(()), Some((facts, _))) = (&decision, &found) {
-        describe(row, facts);
+        draft::describe(row, facts);
     }
     Ok(decision)
 }
@@ -117,7 +115,7 @@ pub(super) fn revoke(
         return refuse(unit, row, Action::GrantRevoked, refusal);
     }
     if let Some(facts) = facts {
-        describe(&mut row, facts);
+        draft::describe(&mut row, facts);
     }
     let by = match (user, caller.agent()) {
         (Some(user), _) => format!("user:{user}"),
@@ -142,18 +140,4 @@ pub(super) fn note(
     }
     unit.audit(row)?;
     Ok(Outcome::Done(()))
-}
-
-/// The row of a call that was refused before it was admitted.
-pub(super) fn refused_row(refused: RefusedCall) -> AuditRow {
-    let app_id = refused.app_id.unwrap_or(crate::domain::AppId::VAULT);
-    let mut row = AuditRow::draft(app_id, refused.at, Action::RequestRefused, AuditOutcome::Refused);
-    row.code = Some(refused.code.as_str().to_owned());
-    row.key_id = refused.key_id;
-    row.key_prefix = refused.key_prefix.map(|prefix| prefix.chars().take(16).collect());
-    row.caller = refused.caller;
-    row.detail = refused.detail;
-    row.request_id = Some(refused.request_id);
-    row.remote = refused.remote;
-    row
 }

@@ -10,7 +10,7 @@ use super::{
     columns::{
         Micros, count, instant, integer, maybe_instant, principal, principal_columns, scopes, scopes_text,
     },
-    operator, users,
+    users,
     writer::Unit,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         ImportOwner, NewGrant, Operator, Principal, ProviderId, ProviderKind, TokenGeneration,
     },
     seal::{Field, SealContext, Sealed},
-    store::{ImportedGrant, Revoked, StoreError},
+    store::{ImportedGrant, Revoked, StoreError, check, draft},
 };
 
 const FACTS: &str = "g.rowid, g.id, g.provider_id, g.kind, g.principal_kind, g.principal_id, g.account_identifier, \
@@ -254,19 +254,9 @@ fn check_principal(sql: &Connection, app_id: AppId, principal: &Principal) -> Re
     }
 }
 
-fn check_label(label: Option<&str>) -> Result<(), StoreError> {
-    let ok = label
-        .is_none_or(|label| (1..=255).contains(&label.chars().count()) && !label.contains(char::is_control));
-    if ok {
-        Ok(())
-    } else {
-        Err(StoreError::Invalid("a label is 1 to 255 characters on one line".to_owned()))
-    }
-}
-
 /// Gives a principal the use of a managed secret.
 pub(super) fn create(unit: &mut Unit<'_>, by: &Operator, new: &NewGrant) -> Result<Grant, StoreError> {
-    check_label(new.label.as_deref())?;
+    check::label(new.label.as_deref())?;
     let provider: ProviderId = unit
         .sql
         .prepare_cached("SELECT provider_id FROM managed_secrets WHERE app_id = ?1 AND id = ?2")?
@@ -287,8 +277,8 @@ pub(super) fn create(unit: &mut Unit<'_>, by: &Operator, new: &NewGrant) -> Resu
     };
     insert(unit.sql, &insertion)?;
     let grant = load(unit.sql, new.app_id, new.id)?;
-    let mut row = operator::row_of(by, new.app_id, Action::GrantCreated);
-    super::release::describe(&mut row, &grant.facts);
+    let mut row = draft::of_operator(by, new.app_id, Action::GrantCreated);
+    draft::describe(&mut row, &grant.facts);
     unit.audit(row)?;
     Ok(grant)
 }
@@ -299,17 +289,9 @@ pub(super) fn import(
     by: &Operator,
     import: &ImportGrant,
 ) -> Result<ImportedGrant, StoreError> {
-    check_label(import.label.as_deref())?;
-    check_token(&import.access_token)?;
-    // What a client would refuse in the answer is refused here (spec/01 §5.1): the grant could never be used.
-    if import
-        .scopes
-        .iter()
-        .any(|scope| scope.is_empty() || scope.trim() != scope || scope.contains(char::is_control))
-    {
-        let text = "a scope is not empty and has no control characters and no spaces around it";
-        return Err(StoreError::Invalid(text.to_owned()));
-    }
+    check::label(import.label.as_deref())?;
+    check::token(&import.access_token)?;
+    check::scopes(&import.scopes)?;
     let app_id = import.app_id;
     let provider = super::providers::load(unit.sql, app_id, &import.provider)?
         .ok_or(StoreError::NotFound("provider"))?;
@@ -358,8 +340,8 @@ pub(super) fn import(
     };
     store_tokens(unit, by.at, import, id, generation)?;
     let grant = load(unit.sql, app_id, id)?;
-    let mut row = operator::row_of(by, app_id, Action::GrantImported);
-    super::release::describe(&mut row, &grant.facts);
+    let mut row = draft::of_operator(by, app_id, Action::GrantImported);
+    draft::describe(&mut row, &grant.facts);
     row.token_generation = grant.token_generation;
     row.detail = Some(if created { "new" } else { "credential replaced" }.to_owned());
     unit.audit(row)?;
@@ -405,16 +387,6 @@ fn store_tokens(
     Ok(())
 }
 
-fn check_token(token: &SecretString) -> Result<(), StoreError> {
-    let text = token.expose_secret();
-    let printable = text.bytes().all(|b| (0x20..=0x7e).contains(&b));
-    if !(1..=8192).contains(&text.len()) || !printable || text.trim() != text {
-        let rule = "an access token is 1 to 8192 printable ASCII characters without spaces around it";
-        return Err(StoreError::Invalid(rule.to_owned()));
-    }
-    Ok(())
-}
-
 /// Ends a grant and takes its own tokens away.
 pub(super) fn end(
     sql: &Connection,
@@ -444,8 +416,8 @@ pub(super) fn revoke_as_operator(
         return Ok(Revoked { grant_id: id, revoked_at });
     }
     let revoked = end(unit.sql, app_id, id, by.at, &by.name)?;
-    let mut row = operator::row_of(by, app_id, Action::GrantRevoked);
-    super::release::describe(&mut row, &grant.facts);
+    let mut row = draft::of_operator(by, app_id, Action::GrantRevoked);
+    draft::describe(&mut row, &grant.facts);
     row.reason = reason;
     unit.audit(row)?;
     Ok(revoked)

@@ -9,7 +9,6 @@ mod audit;
 mod calls;
 mod columns;
 mod grants;
-mod operator;
 mod providers;
 mod release;
 mod reseal;
@@ -26,7 +25,6 @@ use std::{
 };
 
 use alter_core::clock::SharedClock;
-use aws_lc_rs::digest;
 use futures_util::FutureExt;
 use rusqlite::Connection;
 
@@ -35,16 +33,16 @@ pub(crate) use schema::FILE as DATABASE_FILE;
 use super::{
     AdmittedNote, Answer, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome,
     RefusedCall, Release, ReleaseCommand, ReportCommand, Resealed, RevokeCommand, Revoked,
-    ScopeMismatchCommand, Store, StoreError,
+    ScopeMismatchCommand, Store, StoreError, draft,
 };
 use crate::{
-    audit::{Action, AuditFilter, AuditPage, VerifyReport, clean_url},
+    audit::{Action, AuditFilter, AuditPage, VerifyReport},
     domain::{
         Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, AuditId, Grant, GrantFilter, GrantId,
         GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial, ManagedSecret, NewAgent, NewGrant,
         NewKey, NewSecret, Operator, Provider, ProviderId, PutProvider, SecretId, SecretMaterial, User,
     },
-    seal::{Envelope, Field, SealContext, SealedField},
+    seal::{Envelope, SealedField},
 };
 
 /// Seconds that a used nonce is kept: the window on both sides (2 × 300) and as much again for a clock that was set.
@@ -139,50 +137,28 @@ impl Store for SqliteStore {
 
     fn release(&self, command: ReleaseCommand) -> Answer<'_, Outcome<Release>> {
         // Everything that needs no database happens on the caller's thread.
-        let mut row = admit::row_of(&command.admission, Action::TokenReleased);
-        row.method = Some(command.request.method.clone());
-        row.url = Some(clean_url(&command.request.url));
-        row.reason.clone_from(&command.reason);
+        let row = draft::of_release(&command);
         self.writer.run(move |unit| release::release(unit, &command, row)).boxed()
     }
 
     fn record_report(&self, command: ReportCommand) -> Answer<'_, Outcome<()>> {
-        let mut row = admit::row_of(&command.admission, Action::CallReported);
-        let report = &command.report;
-        row.method = Some(report.method.clone());
-        row.url = Some(clean_url(&report.url));
-        row.status = Some(report.status);
-        row.latency_ms = Some(report.latency_ms);
-        row.reason.clone_from(&report.reason);
-        if report.context.is_some() {
-            row.context.clone_from(&report.context);
-        }
-        row.token_generation = report.token_generation;
-        let sealed = report.bodies().map(|bodies| {
-            let context = SealContext::of(row.app_id, Field::AuditBodies, row.id.uuid(), 1);
-            let sealed = self.envelope.seal(&context, &bodies.to_bytes())?;
-            let mut digest = [0; 32];
-            digest.copy_from_slice(digest::digest(&digest::SHA256, sealed.content()?).as_ref());
-            Ok::<_, StoreError>((sealed, digest))
-        });
+        let drafted = draft::of_report(&command, &self.envelope);
         async move {
-            let sealed = sealed.transpose()?;
-            row.bodies_digest = sealed.as_ref().map(|(_, digest)| *digest);
-            let sealed = sealed.map(|(sealed, _)| sealed);
+            let (row, sealed) = drafted?;
             self.writer.run_patiently(move |unit| calls::report(unit, &command, row, sealed.as_ref())).await
         }
         .boxed()
     }
 
     fn record_scope_mismatch(&self, command: ScopeMismatchCommand) -> Answer<'_, Outcome<()>> {
-        let mut row = admit::row_of(&command.admission, Action::ScopeMismatchReported);
+        let mut row = draft::of_call(&command.admission, Action::ScopeMismatchReported);
         row.detail.clone_from(&command.detail);
         self.writer.run(move |unit| calls::scope_mismatch(unit, &command, row)).boxed()
     }
 
     fn list_grants(&self, command: ListCommand) -> Answer<'_, Outcome<GrantPage>> {
         async move {
-            let row = admit::row_of(&command.admission, Action::GrantListed);
+            let row = draft::of_call(&command.admission, Action::GrantListed);
             let (filter, at) = (command.filter.clone(), command.admission.at);
             let (app_id, limit, offset) =
                 (command.admission.app_id, command.limit.clamp(1, 1000), command.offset);
@@ -199,19 +175,19 @@ impl Store for SqliteStore {
     }
 
     fn revoke_grant(&self, command: RevokeCommand) -> Answer<'_, Outcome<Revoked>> {
-        let mut row = admit::row_of(&command.admission, Action::GrantRevoked);
+        let mut row = draft::of_call(&command.admission, Action::GrantRevoked);
         row.reason.clone_from(&command.reason);
         self.writer.run(move |unit| calls::revoke(unit, &command, row)).boxed()
     }
 
     fn note(&self, note: AdmittedNote) -> Answer<'_, Outcome<()>> {
-        let mut row = admit::row_of(&note.admission, note.action);
+        let mut row = draft::of_call(&note.admission, note.action);
         row.detail.clone_from(&note.detail);
         self.writer.run(move |unit| calls::note(unit, &note, row)).boxed()
     }
 
     fn record_refusal(&self, refused: RefusedCall) -> Answer<'_, ()> {
-        let row = calls::refused_row(refused);
+        let row = draft::of_refused(refused);
         self.writer.run(move |unit| unit.audit(row)).boxed()
     }
 

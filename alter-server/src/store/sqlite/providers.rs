@@ -6,7 +6,6 @@ use secrecy::{ExposeSecret, SecretSlice};
 use super::{
     apps,
     columns::{Micros, count, instant, integer, maybe_instant},
-    operator,
     writer::Unit,
 };
 use crate::{
@@ -16,18 +15,8 @@ use crate::{
         SecretMaterial,
     },
     seal::{Field, SealContext, Sealed, SealedField},
-    store::StoreError,
+    store::{StoreError, check, draft},
 };
-
-/// Where a provider's client secret belongs.
-pub(super) fn client_secret_context(app_id: AppId, id: &ProviderId, generation: u64) -> SealContext {
-    SealContext {
-        app_id,
-        field: Field::ProviderClientSecret,
-        row: id.as_str().as_bytes().to_vec(),
-        generation,
-    }
-}
 
 fn parse(text: &str, id: &str) -> Result<Provider, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("provider {id}: {error}")))
@@ -79,7 +68,7 @@ pub(super) fn put(unit: &mut Unit<'_>, by: &Operator, put: &PutProvider) -> Resu
         Some(secret) => {
             let generation = generation + 1;
             let plain = SecretSlice::from(secret.expose_secret().as_bytes().to_vec());
-            let context = client_secret_context(app_id, &provider.id, generation);
+            let context = draft::client_secret_context(app_id, &provider.id, generation);
             (generation, Some(unit.envelope.seal(&context, &plain)?))
         }
     };
@@ -93,7 +82,7 @@ pub(super) fn put(unit: &mut Unit<'_>, by: &Operator, put: &PutProvider) -> Resu
         params![app_id, provider.id, provider.kind, definition, client_secret, integer(generation)],
     )?;
     apps::bump(unit.sql, app_id)?;
-    let mut row = operator::row_of(by, app_id, Action::ProviderChanged);
+    let mut row = draft::of_operator(by, app_id, Action::ProviderChanged);
     row.provider = Some(provider.id.as_str().to_owned());
     // No secret is in a definition, so it may be read in the trail.
     row.detail = Some(definition);
@@ -114,7 +103,8 @@ pub(super) fn client_secret(
         .optional()?
         .ok_or(StoreError::NotFound("provider"))?;
     let (generation, sealed) = found;
-    Ok(sealed.map(|sealed| SealedField { context: client_secret_context(app_id, id, generation), sealed }))
+    Ok(sealed
+        .map(|sealed| SealedField { context: draft::client_secret_context(app_id, id, generation), sealed }))
 }
 
 fn in_use(sql: &Connection, app_id: AppId, id: &ProviderId, ended_too: bool) -> Result<bool, StoreError> {
@@ -142,7 +132,7 @@ pub(super) fn remove(
     }
     unit.sql.execute("DELETE FROM providers WHERE app_id = ?1 AND id = ?2", params![app_id, id])?;
     apps::bump(unit.sql, app_id)?;
-    let mut row = operator::row_of(by, app_id, Action::ProviderRemoved);
+    let mut row = draft::of_operator(by, app_id, Action::ProviderRemoved);
     row.provider = Some(id.as_str().to_owned());
     unit.audit(row)
 }
@@ -171,52 +161,17 @@ fn load_secret(sql: &Connection, app_id: AppId, id: SecretId) -> Result<ManagedS
         .ok_or(StoreError::NotFound("managed secret"))
 }
 
-/// Limits of spec/01 §5.1 for values that are injected, and that the provider's injections find what they name.
-fn check_material(material: &SecretMaterial, provider: &Provider) -> Result<(), StoreError> {
-    let value_ok = |text: &str| {
-        (1..=8192).contains(&text.len())
-            && text.bytes().all(|b| (0x20..=0x7e).contains(&b))
-            && !text.trim().is_empty()
-    };
-    let values_ok = value_ok(material.token.expose_secret())
-        && material.additional.values().all(|value| value_ok(value.expose_secret()));
-    if !values_ok {
-        let text = "each value of a secret is 1 to 8192 printable ASCII characters and not blank";
-        return Err(StoreError::Invalid(text.to_owned()));
-    }
-    if material.additional.len() > 10
-        || !material.additional.keys().all(|name| crate::domain::is_credential_name(name))
-    {
-        let text = "a secret has at most 10 additional values, named by at most 50 of a-z, 0-9 and '_', starting with a letter";
-        return Err(StoreError::Invalid(text.to_owned()));
-    }
-    for item in &provider.additional {
-        if let crate::domain::ValueSource::Additional(name) = &item.value_source
-            && !material.additional.contains_key(name)
-        {
-            return Err(StoreError::Invalid(format!(
-                "the provider injects the additional value {name:?}: give it"
-            )));
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn create_secret(
     unit: &mut Unit<'_>,
     by: &Operator,
     new: &NewSecret,
 ) -> Result<ManagedSecret, StoreError> {
-    if !(1..=100).contains(&new.name.chars().count()) || new.name.contains(char::is_control) {
-        return Err(StoreError::Invalid(
-            "the name of a secret is 1 to 100 characters on one line".to_owned(),
-        ));
-    }
+    check::secret_name(&new.name)?;
     let provider = load(unit.sql, new.app_id, &new.provider)?.ok_or(StoreError::NotFound("provider"))?;
     if provider.kind != ProviderKind::ManagedSecret {
         return Err(StoreError::Invalid("this provider uses OAuth tokens: import grants instead".to_owned()));
     }
-    check_material(&new.material, &provider)?;
+    check::material(&new.material, &provider)?;
     let context = SealContext::of(new.app_id, Field::SecretMaterial, new.id.uuid(), 1);
     let material = unit.envelope.seal(&context, &new.material.to_bytes())?;
     let inserted = unit.sql.execute(
@@ -227,7 +182,7 @@ pub(super) fn create_secret(
     if inserted == 0 {
         return Err(StoreError::Conflict("the provider has a secret already: rotate it".to_owned()));
     }
-    let mut row = operator::row_of(by, new.app_id, Action::SecretCreated);
+    let mut row = draft::of_operator(by, new.app_id, Action::SecretCreated);
     row.provider = Some(new.provider.as_str().to_owned());
     row.detail = Some(new.id.to_string());
     unit.audit(row)?;
@@ -243,7 +198,7 @@ pub(super) fn rotate_secret(
 ) -> Result<ManagedSecret, StoreError> {
     let before = load_secret(unit.sql, app_id, id)?;
     let provider = load(unit.sql, app_id, &before.provider)?.ok_or(StoreError::NotFound("provider"))?;
-    check_material(material, &provider)?;
+    check::material(material, &provider)?;
     let generation = before.generation + 1;
     let context = SealContext::of(app_id, Field::SecretMaterial, id.uuid(), generation);
     let sealed = unit.envelope.seal(&context, &material.to_bytes())?;
@@ -251,7 +206,7 @@ pub(super) fn rotate_secret(
         "UPDATE managed_secrets SET material = ?3, generation = ?4, rotated_at = ?5 WHERE app_id = ?1 AND id = ?2",
         params![app_id, id, sealed, integer(generation), Micros(by.at)],
     )?;
-    let mut row = operator::row_of(by, app_id, Action::SecretRotated);
+    let mut row = draft::of_operator(by, app_id, Action::SecretRotated);
     row.provider = Some(before.provider.as_str().to_owned());
     row.detail = Some(format!("{id} generation {generation}"));
     unit.audit(row)?;

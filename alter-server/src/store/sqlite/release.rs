@@ -13,12 +13,11 @@ use super::{
 use crate::{
     audit::{Action, AuditRow},
     domain::{
-        Address, AppId, GrantFacts, GrantKind, Principal, Provider, ProviderId, Refusal, SecretId,
-        TokenGeneration,
+        Address, AppId, GrantFacts, GrantKind, Provider, ProviderId, Refusal, SecretId, TokenGeneration,
     },
     resolve::{self, Caller, Search, Subject},
     seal::{Field, SealContext, Sealed, SealedField},
-    store::{Outcome, Release, ReleaseCommand, ReleasedCredential, StoreError},
+    store::{Outcome, Release, ReleaseCommand, ReleasedCredential, StoreError, draft},
 };
 use alter_core::wire::code::Code;
 
@@ -85,7 +84,7 @@ pub(super) fn release(
         Ok(chosen) => chosen,
         Err(refusal) => return refuse(unit, row, Action::TokenRefused, refusal),
     };
-    describe(&mut row, &chosen.facts);
+    draft::describe(&mut row, &chosen.facts);
     let app_id = admission.app_id;
     let provider =
         unit.providers.get(unit.sql, app_id, admission.config_generation, &chosen.facts.provider)?;
@@ -127,19 +126,6 @@ pub(super) fn release(
         audit_id,
         key_deprecated: caller.key_deprecated,
     }))
-}
-
-/// Writes down which grant it is about.
-pub(super) fn describe(row: &mut AuditRow, facts: &GrantFacts) {
-    row.grant_id = Some(facts.id);
-    row.provider = Some(facts.provider.as_str().to_owned());
-    row.account.clone_from(&facts.account_identifier);
-    row.principal = Some(match &facts.principal {
-        Principal::User(id) => format!("user:{id}"),
-        Principal::Group(name) => format!("group:{name}"),
-        Principal::System => "system".to_owned(),
-        Principal::Agent(id) => format!("agent:{id}"),
-    });
 }
 
 fn choose(

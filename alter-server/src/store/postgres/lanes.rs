@@ -1,0 +1,437 @@
+//! Units of work: each in a transaction of its own, several at a time, one per lane.
+//!
+//! A lane is one writer of audit chains: it has a run of its own, so the lanes of all replicas append side by side and no row is
+//! ever waited for. One lane runs one unit of work at a time and is the only one that knows the heads of its chains. Commits of
+//! several lanes share a flush of the database's log (PostgreSQL does that by itself), which is why nothing is batched here, and
+//! why one unit's error, deadlock or rollback touches no other.
+//!
+//! # Revocation against release (design promise 2)
+//!
+//! Each unit of work on an app first takes the app's gate, a transaction-level advisory lock: signed calls shared, everything
+//! that takes away (revoking a grant; any change by an operator) exclusively. The gate is taken in a statement before the first
+//! read, and under READ COMMITTED each statement sees what was committed before it began. So a release either holds the gate
+//! when a revocation asks for it, and then the revocation waits until that release has committed (it returned first); or it gets
+//! the gate after the revocation committed, and then reads the revoked state. There is no third case, on any replica, and
+//! nothing remembered that could be wrong. The lock lives in the server's memory only: sharing it writes nothing, unlike
+//! `SELECT … FOR SHARE` on a row that every call of an app would mark. It ends with its transaction, so a connection pooler in
+//! transaction mode may stand in between, and waiters are served in order, so a busy app cannot starve a revocation.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+};
+
+use alter_core::clock::SharedClock;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_postgres::{Client, error::SqlState};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    audit,
+    columns::{execute, micros, params, state},
+    connect::{Connections, LANES, Mode, TRANSACTION},
+    partitions::{self, Table, Wanted},
+};
+use crate::{
+    audit::{AuditRow, ChainHead},
+    domain::{Admission, AppId, RunId},
+    seal::Envelope,
+    store::StoreError,
+};
+
+/// Units of work that may wait; beyond it callers are told to come back.
+const QUEUE: usize = 8192;
+/// How often a unit of work is begun, when what went wrong is known to have undone all of it.
+const ATTEMPTS: usize = 4;
+
+/// A unit of work: what to do in the transaction, given what it is about. It may be begun again, so it takes nothing away.
+pub(super) type Work<T, C> = for<'a> fn(&'a mut Unit<'a>, &'a C) -> BoxFuture<'a, Result<T, StoreError>>;
+/// A read.
+pub(super) type Look<T, C> = for<'a> fn(&'a Client, &'a C) -> BoxFuture<'a, Result<T, StoreError>>;
+
+/// Who else may work on the app meanwhile; see the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Gate {
+    /// It is about no app.
+    Open,
+    /// Signed calls.
+    Shared(AppId),
+    /// What takes away.
+    Exclusive(AppId),
+}
+
+impl Gate {
+    fn statement(self) -> String {
+        // Two apps with the same number would only wait for each other without need.
+        let number = |app_id: AppId| app_id.uuid().as_u64_pair().0.cast_signed();
+        match self {
+            Self::Open => String::new(),
+            Self::Shared(app_id) => format!("; SELECT pg_advisory_xact_lock_shared({})", number(app_id)),
+            Self::Exclusive(app_id) => format!("; SELECT pg_advisory_xact_lock({})", number(app_id)),
+        }
+    }
+}
+
+/// What a unit of work has at hand.
+pub(super) struct Unit<'a> {
+    /// The connection, inside the transaction.
+    pub(super) sql: &'a Client,
+    /// Seals what is written.
+    pub(super) envelope: &'a Envelope,
+    lane: &'a mut Lane,
+    wanted: &'a mut Vec<Wanted>,
+}
+
+impl Unit<'_> {
+    /// Puts a row at the end of its app's chain and writes it.
+    pub(super) async fn audit(&mut self, mut row: AuditRow) -> Result<(), StoreError> {
+        audit::without_nul(&mut row);
+        self.wanted.push(Wanted::at(Table::AuditRows, row.at));
+        let head = self.lane.append(&mut row);
+        audit::insert(self.sql, &row, head).await
+    }
+
+    /// Uses up a nonce; `false` if it was used before, by whichever replica.
+    pub(super) async fn use_nonce(&mut self, admission: &Admission) -> Result<bool, StoreError> {
+        self.wanted.push(Wanted(Table::Nonces, admission.timestamp));
+        let nonce = admission.nonce.bytes().as_slice();
+        let used = execute(
+            self.sql,
+            "INSERT INTO nonces (app_id, timestamp, key_id, nonce) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            params![admission.app_id, admission.timestamp, admission.key_id, nonce],
+        )
+        .await?;
+        Ok(used == 1)
+    }
+
+    /// The partition of a report's bodies is needed, too.
+    pub(super) fn keeps_bodies(&mut self, row: &AuditRow) {
+        self.wanted.push(Wanted::at(Table::AuditBodies, row.at));
+    }
+}
+
+/// One writer of chains.
+struct Lane {
+    run: RunId,
+    /// Ends of the chains, as committed.
+    heads: HashMap<AppId, ChainHead>,
+    /// Ends that moved in the present transaction.
+    moved: HashMap<AppId, ChainHead>,
+    scratch: Vec<u8>,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self {
+            run: RunId::random(),
+            heads: HashMap::new(),
+            moved: HashMap::new(),
+            scratch: Vec::with_capacity(1024),
+        }
+    }
+
+    fn append(&mut self, row: &mut AuditRow) -> ChainHead {
+        row.chain = self.run;
+        let committed = self.heads.get(&row.app_id).copied();
+        let head = self
+            .moved
+            .entry(row.app_id)
+            .or_insert_with(|| committed.unwrap_or_else(|| ChainHead::genesis(row.app_id, self.run)));
+        head.append(row, &mut self.scratch);
+        *head
+    }
+}
+
+struct Shared {
+    connections: Connections,
+    envelope: Envelope,
+    clock: SharedClock,
+    free: Semaphore,
+    lanes: Mutex<Vec<Lane>>,
+    waiting: AtomicUsize,
+    look_after: AtomicI64,
+    work: TaskTracker,
+}
+
+/// The handle to the lanes.
+#[derive(Clone)]
+pub(super) struct Lanes(Arc<Shared>);
+
+/// Why an attempt failed.
+enum Failed {
+    /// Nothing of it happened, and the next attempt may go better.
+    Again(StoreError),
+    /// There is no point in another.
+    Final(StoreError),
+}
+
+impl Lanes {
+    pub(super) fn new(connections: Connections, envelope: Envelope, clock: SharedClock) -> Self {
+        let look_after = clock.now().as_second() + partitions::LOOK_EVERY;
+        Self(Arc::new(Shared {
+            connections,
+            envelope,
+            clock,
+            free: Semaphore::new(LANES),
+            lanes: Mutex::new((0..LANES).map(|_| Lane::new()).collect()),
+            waiting: AtomicUsize::new(0),
+            look_after: AtomicI64::new(look_after),
+            work: TaskTracker::new(),
+        }))
+    }
+
+    /// Runs `work` in a transaction and answers when that is durable. An `Err` of `work` undoes what it did.
+    ///
+    /// The work goes on when the caller stops waiting.
+    pub(super) async fn run<T, C>(&self, gate: Gate, context: C, work: Work<T, C>) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        C: Send + Sync + 'static,
+    {
+        let counted = self.0.work.token();
+        if self.0.work.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        if self.0.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE {
+            self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(StoreError::Busy);
+        }
+        let shared = Arc::clone(&self.0);
+        let ran = tokio::spawn(async move {
+            let waiting = Waiting(&shared.waiting);
+            let lane = InUse::take(&shared).await?;
+            drop(waiting);
+            let result = lane.run(gate, &context, work).await;
+            drop(counted);
+            shared.look_after_partitions();
+            result
+        });
+        ended(ran.await)
+    }
+
+    /// Runs `look` in a transaction that only reads.
+    pub(super) async fn read<T, C>(&self, mode: Mode, context: C, look: Look<T, C>) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        C: Send + Sync + 'static,
+    {
+        let connections = self.0.connections.clone();
+        let ran = tokio::spawn(async move {
+            // A connection that broke meanwhile shows at its next use; a read can be begun again.
+            for _ in 1..ATTEMPTS {
+                match read_once(&connections, mode, &context, look).await {
+                    Err(error) if is_broken(&error) => {}
+                    other => return other,
+                }
+            }
+            read_once(&connections, mode, &context, look).await
+        });
+        ended(ran.await)
+    }
+
+    /// Takes no more work, finishes what was taken, marks this run's chains as cleanly closed.
+    pub(super) async fn close(&self) {
+        if self.0.work.close() {
+            self.0.work.wait().await;
+            if let Err(error) = self.0.mark_closed().await {
+                tracing::warn!(%error, "the audit chains of this run could not be marked as closed");
+            }
+            self.0.connections.let_go();
+        } else {
+            self.0.work.wait().await;
+        }
+    }
+}
+
+fn ended<T>(ran: Result<Result<T, StoreError>, tokio::task::JoinError>) -> Result<T, StoreError> {
+    ran.unwrap_or_else(|gone| {
+        Err(StoreError::Unavailable { what: "a unit of work ended abnormally", source: Box::new(gone) })
+    })
+}
+
+async fn read_once<T, C>(
+    connections: &Connections,
+    mode: Mode,
+    context: &C,
+    look: Look<T, C>,
+) -> Result<T, StoreError> {
+    let connection = connections.take().await?;
+    let sql = connection.sql()?;
+    let read = async {
+        sql.batch_execute(&mode.begin()).await?;
+        let result = look(sql, context).await;
+        // Also after an error: it ends the transaction either way.
+        sql.batch_execute("COMMIT").await?;
+        result
+    };
+    // A walk over the whole trail takes as long as it takes; each of its statements has its limit.
+    let result = match mode {
+        Mode::Snapshot => read.await?,
+        Mode::Read | Mode::Write => in_time(read).await?,
+    };
+    connection.give_back();
+    Ok(result)
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(TRANSACTION, work).await.unwrap_or_else(|late| {
+        Err(StoreError::Unavailable { what: "the transaction took too long", source: Box::new(late) })
+    })
+}
+
+/// Counts a unit of work that waits for a lane.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A lane that is working. Dropped in the middle (a panic), it comes back with a new run: what of its chains is committed is
+/// no longer known.
+struct InUse<'a> {
+    shared: &'a Shared,
+    lane: Option<Lane>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        let lane = self.lane.take().unwrap_or_else(Lane::new);
+        self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).push(lane);
+    }
+}
+
+impl<'a> InUse<'a> {
+    async fn take(shared: &'a Shared) -> Result<Self, StoreError> {
+        let permit = shared.free.acquire().await.map_err(|_| StoreError::Closed)?;
+        // The lane that was used last: with little to do there is one chain, not eight.
+        let lane = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(Self { shared, lane, _permit: permit })
+    }
+
+    async fn run<T, C>(mut self, gate: Gate, context: &C, work: Work<T, C>) -> Result<T, StoreError> {
+        let mut attempt = 1;
+        loop {
+            // Taken out, so that a panic leaves none behind.
+            let mut lane = self.lane.take().unwrap_or_else(Lane::new);
+            let mut wanted = Vec::new();
+            let result = self.attempt(&mut lane, &mut wanted, gate, context, work).await;
+            lane.moved.clear();
+            self.lane = Some(lane);
+            match result {
+                Err(Failed::Again(error)) if attempt < ATTEMPTS => {
+                    attempt += 1;
+                    tracing::debug!(%error, attempt, "a unit of work is begun again");
+                    if partitions::missing(&error) {
+                        partitions::make(&self.shared.connections, &wanted).await?;
+                    }
+                }
+                Err(Failed::Again(error) | Failed::Final(error)) => return Err(error),
+                Ok(value) => return Ok(value),
+            }
+        }
+    }
+
+    async fn attempt<T, C>(
+        &self,
+        lane: &mut Lane,
+        wanted: &mut Vec<Wanted>,
+        gate: Gate,
+        context: &C,
+        work: Work<T, C>,
+    ) -> Result<T, Failed> {
+        let shared = self.shared;
+        let connection = shared.connections.take().await.map_err(Failed::Final)?;
+        let sql = connection.sql().map_err(Failed::Final)?;
+        let result = in_time(async {
+            sql.batch_execute(&(Mode::Write.begin() + &gate.statement())).await?;
+            let mut unit = Unit { sql, envelope: &shared.envelope, lane: &mut *lane, wanted };
+            work(&mut unit, context).await
+        })
+        .await;
+        let value = match result {
+            Ok(value) => value,
+            Err(error) => {
+                // Otherwise the connection is closed, which undoes the transaction as well.
+                if in_time(async { Ok(sql.batch_execute("ROLLBACK").await?) }).await.is_ok() {
+                    connection.give_back();
+                }
+                return Err(if may_go_better(&error) { Failed::Again(error) } else { Failed::Final(error) });
+            }
+        };
+        match in_time(async { Ok(sql.batch_execute("COMMIT").await?) }).await {
+            Ok(()) => {
+                connection.give_back();
+                lane.heads.extend(lane.moved.drain());
+                Ok(value)
+            }
+            Err(error) => {
+                // Whether it was committed is not known. The caller is told that it failed, so nothing leaves the vault; the
+                // rows may be there, complete and in their chain. New chains begin where nothing is in doubt.
+                tracing::error!(%error, "a commit failed, or its answer was lost");
+                *lane = Lane::new();
+                Err(Failed::Final(error))
+            }
+        }
+    }
+}
+
+/// Whether the error undid everything by itself and a second try makes sense: a partition is missing, two units waited for each
+/// other, or the connection was already broken when it was taken.
+fn may_go_better(error: &StoreError) -> bool {
+    let waited = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
+    partitions::missing(error) || is_broken(error) || state(error).is_some_and(|state| waited.contains(state))
+}
+
+fn is_broken(error: &StoreError) -> bool {
+    let ended = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+    let StoreError::Unavailable { source, .. } = error else { return false };
+    let Some(error) = source.downcast_ref::<tokio_postgres::Error>() else { return false };
+    error.is_closed() || error.code().is_some_and(|state| ended.contains(state))
+}
+
+impl Shared {
+    /// Now and then, beside the work, while a unit of work is going on anyway.
+    fn look_after_partitions(self: &Arc<Self>) {
+        let now = self.clock.now();
+        let due = self.look_after.load(Ordering::Relaxed);
+        if now.as_second() < due {
+            return;
+        }
+        let next = now.as_second() + partitions::LOOK_EVERY;
+        if self.look_after.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = partitions::look_after(&shared.connections, now).await {
+                // What is missing when it is needed is made then.
+                tracing::warn!(%error, "the partitions could not be looked after");
+            }
+        });
+    }
+
+    async fn mark_closed(&self) -> Result<(), StoreError> {
+        let runs: Vec<RunId> = {
+            let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.iter().filter(|lane| !lane.heads.is_empty()).map(|lane| lane.run).collect()
+        };
+        let at = micros(self.clock.now());
+        let connection = self.connections.take().await?;
+        let sql = connection.sql()?;
+        sql.batch_execute(&Mode::Write.begin()).await?;
+        for run in runs {
+            execute(sql, "UPDATE audit_chains SET closed_at = $2 WHERE run_id = $1", params![run, at])
+                .await?;
+        }
+        sql.batch_execute("COMMIT").await?;
+        connection.give_back();
+        Ok(())
+    }
+}

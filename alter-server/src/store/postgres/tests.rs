@@ -1,0 +1,200 @@
+//! The contract on PostgreSQL, and what is special about it.
+
+use std::sync::Arc;
+
+use alter_core::{clock::ManualClock, wire::code::Code};
+use base64::Engine;
+use secrecy::SecretString;
+
+use super::{cluster::Database, *};
+use crate::{
+    domain::{Address, Principal},
+    seal::KeyRing,
+    store::contract::{START, World, by_provider, code, identity, store_contract},
+};
+
+pub(super) fn envelope() -> Envelope {
+    let key = base64::engine::general_purpose::STANDARD.encode([1; 32]);
+    Envelope::new(KeyRing::parse(&SecretString::from(format!("old:{key}"))).unwrap())
+}
+
+pub(super) async fn open_on(database: Database) -> World {
+    let clock = ManualClock::at(START);
+    let envelope = envelope();
+    let store = PostgresStore::open(&database.url(), envelope.clone(), clock.clone()).await.unwrap();
+    World::new(Arc::new(store), envelope, clock, Box::new(database))
+}
+
+async fn open() -> World {
+    open_on(Database::create().await).await
+}
+
+store_contract!(open);
+
+pub(super) fn database(world: &World) -> &Database {
+    world._keep.downcast_ref().unwrap()
+}
+
+#[tokio::test]
+async fn it_opens_over_a_unix_socket() {
+    let world = open().await;
+    let url = database(&world).socket_url();
+    let store = PostgresStore::open(&url, envelope(), world.clock.clone()).await.unwrap();
+    store.health().await.unwrap();
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_credential_copied_to_another_grant_does_not_open() {
+    let world = open().await;
+    let key = world.app_with_google("one").await;
+    let one = world.import(key.app_id, "u1", "a@x", "t1").await;
+    let two = world.import(key.app_id, "u2", "b@x", "t2").await;
+    let sql = database(&world).sql().await;
+    let copy =
+        "UPDATE grants SET access_token = (SELECT access_token FROM grants WHERE id = $1) WHERE id = $2";
+    sql.execute(copy, &[&one, &two]).await.unwrap();
+    let command = world.ask(key, Address::Grant(two), None).await;
+    let release = world.release(command).await.unwrap();
+    let crate::store::ReleasedCredential::OAuth { access_token, .. } = release.credential else { panic!() };
+    assert_eq!(world.envelope.open(&access_token).unwrap_err(), crate::seal::SealError::Refused);
+}
+
+/// Every column of the trail's tables, changed one at a time by somebody with the database.
+#[tokio::test]
+async fn tampering_with_the_tables_is_found() {
+    let world = open().await;
+    let key = world.app_with_google("one").await;
+    world.import(key.app_id, "u1", "a@x", "t1").await;
+    for _ in 0..3 {
+        world.token_of(key, "u1").await.unwrap();
+    }
+    let sql = database(&world).sql().await;
+    let columns = sql
+        .query(
+            "SELECT column_name::text, data_type::text FROM information_schema.columns \
+             WHERE table_name = 'audit_rows' AND column_name <> 'n'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(columns.len(), 33);
+    let row = "n = (SELECT min(n) + 4 FROM audit_rows)";
+    let mut tries: Vec<String> = Vec::new();
+    for column in &columns {
+        let (name, kind): (&str, &str) = (column.get(0), column.get(1));
+        let value = match kind {
+            "uuid" => "gen_random_uuid()".to_owned(),
+            "bytea" => "sha256('x')".to_owned(),
+            "text" => format!("coalesce({name}, '') || 'x'"),
+            _ => format!("coalesce({name}, 0) + 1000"),
+        };
+        tries.push(format!("UPDATE audit_rows SET {name} = {value} WHERE {row}"));
+    }
+    tries.extend(
+        [
+            &format!("DELETE FROM audit_rows WHERE {row}"),
+            "DELETE FROM audit_rows WHERE n = (SELECT max(n) FROM audit_rows)",
+            "DELETE FROM audit_rows",
+            "UPDATE audit_rows SET n = -n",
+            "UPDATE audit_chains SET head_seq = head_seq - 1",
+            "UPDATE audit_chains SET head_hash = sha256('x')",
+            "DELETE FROM audit_chains",
+        ]
+        .map(str::to_owned),
+    );
+    for text in tries {
+        sql.batch_execute("BEGIN").await.unwrap();
+        sql.batch_execute(&text).await.unwrap();
+        let found = audit::verify(&sql, AuditVerifyScope::Everything).await.unwrap();
+        assert!(!found.ok(), "not found: {text}");
+        sql.batch_execute("ROLLBACK").await.unwrap();
+    }
+    assert!(audit::verify(&sql, AuditVerifyScope::Everything).await.unwrap().ok());
+}
+
+#[tokio::test]
+async fn a_failing_or_panicking_unit_of_work_harms_no_other() {
+    let world = open().await;
+    let store = PostgresStore::open(&database(&world).url(), envelope(), world.clock.clone()).await.unwrap();
+    let by = world.operator();
+    let id = AppId::random();
+    let context = || (by.clone(), id);
+    let panics = store.lanes.run::<(), _>(Gate::Exclusive(id), context(), |unit, (by, id)| {
+        async move {
+            apps::create(unit, by, *id, "b").await?;
+            panic!("for the test")
+        }
+        .boxed()
+    });
+    let panics = panics.await;
+    assert!(matches!(panics, Err(StoreError::Unavailable { .. })), "{panics:?}");
+    let fails = store.lanes.run::<(), _>(Gate::Exclusive(id), context(), |unit, (by, id)| {
+        async move {
+            apps::create(unit, by, *id, "c").await?;
+            Err(StoreError::NotFound("reason"))
+        }
+        .boxed()
+    });
+    let fails = fails.await;
+    assert!(matches!(fails, Err(StoreError::NotFound("reason"))), "{fails:?}");
+    store.create_app(by.clone(), id, "d".to_owned()).await.unwrap();
+    let names: Vec<_> = store.list_apps().await.unwrap().into_iter().map(|app| app.name).collect();
+    assert_eq!(names, ["d"]);
+    assert!(store.verify_audit(AuditVerifyScope::Everything).await.unwrap().ok());
+}
+
+#[tokio::test]
+async fn partitions_are_made_when_missing_and_old_nonces_go() {
+    let world = open().await;
+    let key = world.app_with_google("one").await;
+    world.import(key.app_id, "u1", "a@x", "t1").await;
+    world.token_of(key, "u1").await.unwrap();
+    let sql = database(&world).sql().await;
+    let nonces = async || -> i64 { sql.query_one("SELECT count(*) FROM nonces", &[]).await.unwrap().get(0) };
+    assert_eq!(nonces().await, 1);
+    // Days later, with nobody having looked after anything.
+    world.clock.advance(3 * 86_400);
+    let replay = world.ask(key, by_provider("google"), Some(identity("u1"))).await;
+    world.release(replay.clone()).await.unwrap();
+    assert_eq!(code(world.release(replay.clone()).await), Code::NonceReplayed);
+    let connections = Connections::new(&database(&world).url()).unwrap();
+    partitions::look_after(&connections, alter_core::clock::Clock::now(&*world.clock)).await.unwrap();
+    assert_eq!(nonces().await, 1);
+    assert_eq!(code(world.release(replay).await), Code::NonceReplayed);
+    world.assert_chains_verify().await;
+}
+
+#[tokio::test]
+async fn a_nul_character_is_no_way_around_the_trail() {
+    let world = open().await;
+    let key = world.app_with_google("one").await;
+    world.import(key.app_id, "u1", "a@x", "t1").await;
+    let mut command = world.ask(key, by_provider("google"), Some(identity("u1"))).await;
+    command.reason = Some("a\0b".to_owned());
+    world.release(command).await.unwrap();
+    assert_eq!(world.last_row(key.app_id, Action::TokenReleased).await.reason.unwrap(), "a\u{FFFD}b");
+    let odd = world.ask(key, by_provider("google"), Some(identity("u\0"))).await;
+    assert!(matches!(world.store.release(odd).await, Err(StoreError::Invalid(_))));
+    world.assert_chains_verify().await;
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_tables() {
+    let world = open().await;
+    let key = world.app_with_google("one").await;
+    world.import(key.app_id, "u1", "a@x", "canary-access-1").await;
+    let secret = world.secret(key.app_id).await;
+    world.secret_grant(key.app_id, secret, Principal::System).await;
+    world.token_of(key, "u1").await.unwrap();
+    let sql = database(&world).sql().await;
+    for table in ["api_keys", "providers", "managed_secrets", "grants", "audit_rows", "users"] {
+        let text =
+            format!("SELECT coalesce(string_agg(encode(t::text::bytea, 'escape'), ' '), '') FROM {table} t");
+        let all: String = sql.query_one(&text, &[]).await.unwrap().get(0);
+        for canary in ["canary-access", "refresh-canary", "billing-secret", "zzz"] {
+            let hexed = hex::encode(canary);
+            assert!(!all.contains(canary) && !all.contains(&hexed), "{canary} in {table}");
+        }
+    }
+}
