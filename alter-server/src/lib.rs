@@ -41,6 +41,9 @@
 //! alter-server serve --listen 127.0.0.1:8720
 //! ```
 //!
+//! The same program serves a vault in PostgreSQL, from as many processes as wanted: `ALTER_DATABASE_URL` instead of
+//! `ALTER_DATA_DIR`, and the key-encryption keys named for all of them with `ALTER_KEK` or `--kek-file`.
+//!
 //! # What it keeps to
 //!
 //! * No credential leaves before its audit row is durable. Rows are chained by hash; `alter-server audit verify` walks them.
@@ -68,6 +71,7 @@
 //! | Feature | Default | What it adds |
 //! |---|---|---|
 //! | `cli` | yes | the program `alter-server` |
+//! | `postgres` | yes | the store on PostgreSQL, for several processes over one database |
 //! | `dev` | yes | `alter-server dev` and `testkit`: vault and sandbox together |
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! The vault as a value: opened over a data folder, used in process, mounted as a router, or served.
+//! The vault as a value: opened over a data folder or a database, used in process, mounted as a router, or served.
 
 use std::{
     convert::Infallible,
@@ -22,6 +22,8 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tower::ServiceExt;
 use tower_service::Service;
 
+#[cfg(feature = "postgres")]
+use crate::store::postgres::{DatabaseUrl, PostgresStore};
 use crate::{
     admin::Admin,
     api::{self, Failure, KeyRoom, KnownKey, RowBudget},
@@ -64,18 +66,45 @@ pub enum KekSource {
 #[derive(Debug)]
 #[must_use = "nothing is opened before `Vault::open`"]
 pub struct VaultConfig {
-    data_dir: PathBuf,
+    place: Place,
     kek: KekSource,
     clock: SharedClock,
     rate_limit: NonZeroU32,
+}
+
+/// Where a vault's data is.
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    #[cfg(feature = "postgres")]
+    Postgres(DatabaseUrl),
 }
 
 impl VaultConfig {
     /// A vault whose data is in `data_dir`, made with mode 0700 if it does not exist. One process writes to it at a time
     /// on the hot path; the command line may be used beside it.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self::at(Place::Folder(data_dir.into()))
+    }
+
+    /// A vault whose data is in a PostgreSQL database (15 or newer), made on first use. Any number of processes may serve it
+    /// at the same time. The key-encryption keys come from `ALTER_KEK` or from [`KekSource::File`] or [`KekSource::Ring`],
+    /// the same for all of them: there is no folder in which a key could be made.
+    ///
+    /// ```
+    /// use alter_server::{KekSource, VaultConfig};
+    ///
+    /// let config = VaultConfig::postgres("postgres://alter:secret@db.example/alter").kek(KekSource::File("/etc/alter/kek".into()));
+    /// assert!(!format!("{config:?}").contains("secret"));
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn postgres(url: impl Into<DatabaseUrl>) -> Self {
+        Self::at(Place::Postgres(url.into()))
+    }
+
+    fn at(place: Place) -> Self {
         Self {
-            data_dir: data_dir.into(),
+            place,
             kek: KekSource::Automatic,
             clock: SystemClock::shared(),
             rate_limit: DEFAULT_RATE_LIMIT,
@@ -121,6 +150,11 @@ pub enum VaultError {
         /// The name of the file in it.
         file: &'static str,
     },
+    /// A vault in PostgreSQL has no folder in which a key could be made.
+    #[error(
+        "a vault in PostgreSQL needs its key-encryption keys named: ALTER_KEK, or --kek-file with the file that every replica has"
+    )]
+    NoKeys,
     /// The data folder cannot be made.
     #[error("cannot make the data folder {path}")]
     Folder {
@@ -143,7 +177,7 @@ pub struct Vault {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("data_dir", &self.core.data_dir).finish_non_exhaustive()
+        f.debug_struct("Vault").field("place", &self.core.place).finish_non_exhaustive()
     }
 }
 
@@ -154,12 +188,20 @@ impl Vault {
     ///
     /// [`VaultError`] when there is no key ring, or the data folder or database cannot be used.
     pub async fn open(config: VaultConfig) -> Result<Self, VaultError> {
-        let VaultConfig { data_dir, kek, clock, rate_limit } = config;
-        private_folder(&data_dir)?;
+        let VaultConfig { place, kek, clock, rate_limit } = config;
+        let folder = match &place {
+            Place::Folder(folder) => {
+                private_folder(folder)?;
+                Some(folder.clone())
+            }
+            #[cfg(feature = "postgres")]
+            Place::Postgres(_) => None,
+        };
         let (ring, key_file) = match kek {
             KekSource::Automatic => match KeyRing::from_env()? {
                 Some(ring) => (ring, None),
                 None => {
+                    let data_dir = folder.ok_or(VaultError::NoKeys)?;
                     let path = data_dir.join(KEY_FILE);
                     // The key is made before the database: one without the other was not made by us.
                     if is_vault(&data_dir) && !path.exists() {
@@ -172,12 +214,20 @@ impl Vault {
             KekSource::Ring(ring) => (ring, None),
         };
         let envelope = Envelope::new(ring);
-        let store = SqliteStore::open(&data_dir, envelope.clone(), Arc::clone(&clock)).await?;
+        let store: Arc<dyn Store> = match &place {
+            Place::Folder(folder) => {
+                Arc::new(SqliteStore::open(folder, envelope.clone(), Arc::clone(&clock)).await?)
+            }
+            #[cfg(feature = "postgres")]
+            Place::Postgres(url) => {
+                Arc::new(PostgresStore::open(url, envelope.clone(), Arc::clone(&clock)).await?)
+            }
+        };
         let core = Core {
-            store: Arc::new(store),
+            store,
             envelope,
             key_file,
-            data_dir,
+            place,
             apps: Apps::new(Arc::clone(&clock)),
             keys: KeyRoom::new(),
             default_rate_limit: rate_limit,
@@ -271,7 +321,7 @@ pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) envelope: Envelope,
     key_file: Option<PathBuf>,
-    data_dir: PathBuf,
+    place: Place,
     pub(crate) clock: SharedClock,
     pub(crate) apps: Apps,
     keys: KeyRoom,
@@ -285,7 +335,7 @@ pub(crate) struct Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("data_dir", &self.data_dir).finish_non_exhaustive()
+        f.debug_struct("Core").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

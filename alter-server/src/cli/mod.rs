@@ -17,6 +17,8 @@ mod trail;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "postgres")]
+use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
 use self::output::Output;
@@ -45,6 +47,11 @@ struct Cli {
     /// The folder that holds the vault's data
     #[arg(long, global = true, env = "ALTER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The PostgreSQL database that holds the vault's data, instead of a folder. It usually holds a password: name it in the
+    /// environment, where other users of the machine cannot see it
+    #[cfg(feature = "postgres")]
+    #[arg(long, global = true, env = "ALTER_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<SecretString>,
     /// A file with the key-encryption keys, instead of the environment or the data folder
     #[arg(long, global = true, env = "ALTER_KEK_FILE", value_name = "FILE")]
     kek_file: Option<PathBuf>,
@@ -183,23 +190,27 @@ fn failed(json: bool, error: &CliError) -> ExitCode {
 }
 
 async fn command(cli: Cli) -> Result<Output, CliError> {
+    #[cfg(feature = "postgres")]
+    let database_url = cli.database_url;
     let Cli { data_dir, kek_file, app, json, command, .. } = cli;
     #[cfg(feature = "dev")]
     if let Command::Dev(dev) = command {
         return dev.run(data_dir, json).await;
     }
-    let data_dir = data_dir.ok_or_else(|| {
-        AdminError::Invalid("say where the vault is: --data-dir DIR or ALTER_DATA_DIR".to_owned())
-    })?;
-    // Only these two may begin a vault: elsewhere a folder without one is a wrong path.
+    // Only these two may begin a vault: elsewhere a place without one is a wrong path.
     let begins = matches!(command, Command::Serve(_) | Command::App(access::AppCommand::Create { .. }));
-    if !begins && !is_vault(&data_dir) {
-        let folder = data_dir.display();
-        let text =
-            format!("there is no vault in {folder}: `app create` or `serve` makes one; is the path right?");
-        return Err(AdminError::NotFound(text).into());
-    }
-    let mut config = VaultConfig::new(data_dir);
+    #[cfg(feature = "postgres")]
+    let mut config = match (database_url, data_dir) {
+        (Some(_), Some(_)) => {
+            let text = "a vault is in a folder or in a database: name only one (--data-dir or ALTER_DATA_DIR, --database-url or \
+                 ALTER_DATABASE_URL)";
+            return Err(AdminError::Invalid(text.to_owned()).into());
+        }
+        (Some(url), None) => VaultConfig::postgres(url),
+        (None, data_dir) => in_folder(data_dir, begins)?,
+    };
+    #[cfg(not(feature = "postgres"))]
+    let mut config = in_folder(data_dir, begins)?;
     if let Some(path) = kek_file {
         config = config.kek(KekSource::File(path));
     }
@@ -223,6 +234,21 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     let output = done?;
     closed?;
     Ok(output)
+}
+
+fn in_folder(data_dir: Option<PathBuf>, begins: bool) -> Result<VaultConfig, CliError> {
+    let data_dir = data_dir.ok_or_else(|| {
+        let database =
+            if cfg!(feature = "postgres") { "; or --database-url URL or ALTER_DATABASE_URL" } else { "" };
+        AdminError::Invalid(format!("say where the vault is: --data-dir DIR or ALTER_DATA_DIR{database}"))
+    })?;
+    if !begins && !is_vault(&data_dir) {
+        let folder = data_dir.display();
+        let text =
+            format!("there is no vault in {folder}: `app create` or `serve` makes one; is the path right?");
+        return Err(AdminError::NotFound(text).into());
+    }
+    Ok(VaultConfig::new(data_dir))
 }
 
 /// Who works here, for the audit trail.
@@ -269,5 +295,43 @@ mod tests {
             }
             waiting.extend(command.get_subcommands().cloned());
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn commands_work_on_postgresql() {
+        use base64::Engine;
+        use std::os::unix::fs::PermissionsExt;
+
+        let database = crate::store::postgres::cluster::Database::create().await;
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("kek");
+        let key = base64::engine::general_purpose::STANDARD.encode([3; 32]);
+        std::fs::write(&keys, format!("one:{key}")).unwrap();
+        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let (url, keys) = (database.text(), keys.to_str().unwrap().to_owned());
+        for words in [
+            "app create shop",
+            "app list",
+            "key create backend",
+            "idp set https://id.example.com --audience https://api.example.com",
+            "provider add google --host www.googleapis.com",
+            "grant list",
+            "rotate",
+            "audit list",
+            "audit verify",
+        ] {
+            let place = ["alter-server", "--database-url", &url, "--kek-file", &keys];
+            let cli = Cli::parse_from(place.into_iter().chain(words.split(' ')));
+            assert!(!format!("{cli:?}").contains("postgres://"));
+            let output = command(cli).await.unwrap_or_else(|error| panic!("{words}: {error}"));
+            assert!(output.good(), "{words}");
+        }
+        let both =
+            Cli::parse_from(["alter-server", "--database-url", &url, "--data-dir", "x", "app", "list"]);
+        assert_eq!(command(both).await.unwrap_err().exit_code(), 2);
+        // Without keys nothing is opened, and the reason is told.
+        let opened = Vault::open(VaultConfig::postgres(url)).await;
+        assert!(matches!(opened, Err(VaultError::NoKeys)), "{opened:?}");
     }
 }

@@ -182,7 +182,12 @@ impl Database {
 
     /// Over TCP.
     pub(crate) fn url(&self) -> DatabaseUrl {
-        DatabaseUrl::from(format!("postgres://alter@127.0.0.1:{}/{}", self.cluster.port, self.name))
+        DatabaseUrl::from(self.text())
+    }
+
+    /// The same as text.
+    pub(crate) fn text(&self) -> String {
+        format!("postgres://alter@127.0.0.1:{}/{}", self.cluster.port, self.name)
     }
 
     /// Over the Unix socket.
@@ -193,8 +198,7 @@ impl Database {
 
     /// A plain connection.
     pub(crate) async fn sql(&self) -> tokio_postgres::Client {
-        let url = format!("postgres://alter@127.0.0.1:{}/{}", self.cluster.port, self.name);
-        let (sql, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        let (sql, connection) = tokio_postgres::connect(&self.text(), tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         sql
     }

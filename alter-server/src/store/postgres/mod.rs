@@ -12,7 +12,7 @@ mod apps;
 mod audit;
 mod calls;
 #[cfg(test)]
-pub(super) mod cluster;
+pub(crate) mod cluster;
 mod columns;
 mod connect;
 mod grants;

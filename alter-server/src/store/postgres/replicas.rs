@@ -191,7 +191,7 @@ async fn replicas_that_open_together_share_one_schema() {
         async move { PostgresStore::open(&url, envelope(), clock).await }
     });
     let stores: Vec<_> = join_all(opened).await.into_iter().map(Result::unwrap).collect();
-    join_all(stores.iter().map(|store| store.health())).await.into_iter().for_each(Result::unwrap);
+    join_all(stores.iter().map(Store::health)).await.into_iter().for_each(Result::unwrap);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,7 +25,7 @@ impl Tls {
         // Not the process-wide provider: that one is the embedding program's to choose.
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_platform_verifier())
+            .and_then(BuilderVerifierExt::with_platform_verifier)
             .map_err(failed)?
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
