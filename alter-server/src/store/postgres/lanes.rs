@@ -10,8 +10,9 @@
 //! Each unit of work on an app first takes the app's gate, a transaction-level advisory lock: signed calls shared, everything
 //! that takes away (revoking a grant; any change by an operator) exclusively. The gate is taken in a statement before the first
 //! read, and under READ COMMITTED each statement sees what was committed before it began. So a release either holds the gate
-//! when a revocation asks for it, and then the revocation waits until that release has committed (it returned first); or it gets
-//! the gate after the revocation committed, and then reads the revoked state. There is no third case, on any replica, and
+//! when a revocation asks for it, and then the revocation waits until that release has committed (it is the earlier one, and
+//! its answer is on its way); or it gets the gate after the revocation committed, and then reads the revoked state. There is
+//! no third case, on any replica: once a revocation has returned, no release can commit any more. And there is
 //! nothing remembered that could be wrong. The lock lives in the server's memory only: sharing it writes nothing, unlike
 //! `SELECT … FOR SHARE` on a row that every call of an app would mark. It ends with its transaction, so a connection pooler in
 //! transaction mode may stand in between, and waiters are served in order, so a busy app cannot starve a revocation.
