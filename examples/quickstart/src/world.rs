@@ -83,6 +83,7 @@ impl World {
     }
 
     /// The JWT that the identity provider gives a user.
+    #[must_use]
     pub fn sign_in(&self, sub: &str) -> String {
         self.sandbox.mint(TokenRequest::subject(sub))
     }

@@ -1,0 +1,2 @@
+//! Nothing but tests of what the compiler refuses; see `tests/`.
+#![forbid(unsafe_code)]
