@@ -62,8 +62,9 @@ async fn after_a_revocation_no_replica_releases() {
     }
     // Per grant: how many releases began after the revocation had returned and succeeded all the same.
     let revoked: Arc<Vec<AtomicBool>> = Arc::new(grants.iter().map(|_| AtomicBool::new(false)).collect());
-    let (late, served, done) =
-        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    // Per grant: it has been released, so that there is something for the revocation to meet.
+    let served: Arc<Vec<AtomicBool>> = Arc::new(grants.iter().map(|_| AtomicBool::new(false)).collect());
+    let (late, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let world = Arc::new(world);
     let grants = Arc::new(grants);
     let at = Arc::new(AtomicUsize::new(0));
@@ -84,7 +85,7 @@ async fn after_a_revocation_no_replica_releases() {
                     other.release(command).await
                 };
                 if decided(answer.unwrap()).is_ok() {
-                    served.fetch_add(1, Ordering::SeqCst);
+                    served[place].store(true, Ordering::SeqCst);
                     if before {
                         late.fetch_add(1, Ordering::SeqCst);
                     }
@@ -95,6 +96,12 @@ async fn after_a_revocation_no_replica_releases() {
     let callers: Vec<_> = callers.collect();
     for (place, grant) in grants.iter().enumerate() {
         at.store(place, Ordering::SeqCst);
+        let met = async {
+            while !served[place].load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), met).await.expect("the load reaches each grant");
         other.revoke_grant_as_operator(world.operator(), key.app_id, *grant, None).await.unwrap();
         revoked[place].store(true, Ordering::SeqCst);
         // The very next call, at the other replica.
@@ -106,7 +113,6 @@ async fn after_a_revocation_no_replica_releases() {
         caller.await.unwrap();
     }
     assert_eq!(late.load(Ordering::SeqCst), 0);
-    assert!(served.load(Ordering::SeqCst) > 0, "the load never got through");
     world.assert_chains_verify().await;
 }
 
