@@ -14,7 +14,8 @@ pub enum StoreError {
     /// The store was closed. Nothing happened.
     #[error("the store is closed")]
     Closed,
-    /// The database does not work at the moment. Nothing of the unit of work happened.
+    /// The database does not work at the moment. Nothing of the unit of work happened, unless the answer to the commit was what
+    /// got lost: then it may have happened as a whole (nothing of it was handed out).
     #[error("the database failed: {what}")]
     Unavailable {
         /// Which step.

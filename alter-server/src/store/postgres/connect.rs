@@ -19,7 +19,7 @@ pub(super) const MAX_CONNECTIONS: usize = 16;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a unit of work waits for a free connection.
-const WAIT: Duration = Duration::from_secs(5);
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// How long the server works on one statement, milliseconds.
 const STATEMENT_MS: u32 = 10_000;
 /// How long one statement waits for locks, milliseconds. Less than the above, so that the reason is told.
@@ -81,7 +81,10 @@ impl DatabaseUrl {
         if config.get_hosts().is_empty() {
             return Err(StoreError::Invalid("the database URL names no host".to_owned()));
         }
-        if !config.get_hosts().iter().all(is_local) {
+        // `hostaddr` is where the bytes go; `host` is then only the name in the certificate.
+        let here =
+            config.get_hosts().iter().all(is_local) && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
+        if !here {
             if config.get_ssl_mode() == SslMode::Disable {
                 return Err(StoreError::Invalid(
                     "the database is on another machine, so TLS cannot be switched off: leave sslmode out"
@@ -204,6 +207,13 @@ mod tests {
         assert_eq!(mode("postgres://a:b@127.0.0.1/x").unwrap(), SslMode::Disable);
         assert_eq!(mode("host=/run/postgresql user=a").unwrap(), SslMode::Disable);
         assert_eq!(mode("postgres://a:b@localhost/x?sslmode=require").unwrap(), SslMode::Require);
+        assert_eq!(mode("postgres://a:b@localhost/x?hostaddr=127.0.0.1").unwrap(), SslMode::Disable);
+        let behind_a_local_name = "postgres://a:b@localhost/x?hostaddr=10.0.0.1";
+        assert_eq!(mode(behind_a_local_name).unwrap(), SslMode::Require);
+        assert!(matches!(
+            mode(&format!("{behind_a_local_name}&sslmode=disable")),
+            Err(StoreError::Invalid(_))
+        ));
         for elsewhere in ["postgres://a:b@db.example/x", "postgres://a:b@127.0.0.1,10.0.0.1/x"] {
             assert_eq!(mode(elsewhere).unwrap(), SslMode::Require);
             assert!(matches!(mode(&format!("{elsewhere}?sslmode=disable")), Err(StoreError::Invalid(_))));

@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     audit,
     columns::{execute, micros, params, state},
-    connect::{Connections, LANES, Mode, TRANSACTION},
+    connect::{Connections, LANES, MAX_CONNECTIONS, Mode, TRANSACTION, WAIT},
     partitions::{self, Table, Wanted},
 };
 use crate::{
@@ -152,6 +152,8 @@ struct Shared {
     envelope: Envelope,
     clock: SharedClock,
     free: Semaphore,
+    /// Reads leave every lane its connection, however many there are and however long they take.
+    reads: Semaphore,
     lanes: Mutex<Vec<Lane>>,
     waiting: AtomicUsize,
     look_after: AtomicI64,
@@ -178,6 +180,7 @@ impl Lanes {
             envelope,
             clock,
             free: Semaphore::new(LANES),
+            reads: Semaphore::new(MAX_CONNECTIONS - LANES),
             lanes: Mutex::new((0..LANES).map(|_| Lane::new()).collect()),
             waiting: AtomicUsize::new(0),
             look_after: AtomicI64::new(look_after),
@@ -220,16 +223,19 @@ impl Lanes {
         T: Send + 'static,
         C: Send + Sync + 'static,
     {
-        let connections = self.0.connections.clone();
+        let shared = Arc::clone(&self.0);
         let ran = tokio::spawn(async move {
+            let permit = tokio::time::timeout(WAIT, shared.reads.acquire()).await;
+            let _permit = permit.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
+            let connections = &shared.connections;
             // A connection that broke meanwhile shows at its next use; a read can be begun again.
             for _ in 1..ATTEMPTS {
-                match read_once(&connections, mode, &context, look).await {
+                match read_once(connections, mode, &context, look).await {
                     Err(error) if is_broken(&error) => {}
                     other => return other,
                 }
             }
-            read_once(&connections, mode, &context, look).await
+            read_once(connections, mode, &context, look).await
         });
         ended(ran.await)
     }
@@ -238,7 +244,7 @@ impl Lanes {
     pub(super) async fn close(&self) {
         if self.0.work.close() {
             self.0.work.wait().await;
-            if let Err(error) = self.0.mark_closed().await {
+            if let Err(error) = in_time(self.0.mark_closed()).await {
                 tracing::warn!(%error, "the audit chains of this run could not be marked as closed");
             }
             self.0.connections.let_go();
@@ -330,7 +336,7 @@ impl<'a> InUse<'a> {
                     attempt += 1;
                     tracing::debug!(%error, attempt, "a unit of work is begun again");
                     if partitions::missing(&error) {
-                        partitions::make(&self.shared.connections, &wanted).await?;
+                        in_time(partitions::make(&self.shared.connections, &wanted)).await?;
                     }
                 }
                 Err(Failed::Again(error) | Failed::Final(error)) => return Err(error),

@@ -275,3 +275,33 @@ async fn a_restarted_database_is_found_again() {
     let released = rows.iter().filter(|row| row.action == Action::TokenReleased).count();
     assert!(released > served.load(Ordering::SeqCst));
 }
+
+#[tokio::test]
+async fn long_reads_leave_the_lanes_their_connections() {
+    let (_world, store) = two().await;
+    let (inside, end) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
+    let reads: Vec<_> = (0..connect::MAX_CONNECTIONS)
+        .map(|_| {
+            let (lanes, context) = (store.lanes.clone(), (Arc::clone(&inside), Arc::clone(&end)));
+            tokio::spawn(async move {
+                let look: lanes::Look<(), _> = |_, (inside, end): &(Arc<tokio::sync::Semaphore>, Arc<_>)| {
+                    let end: &tokio::sync::Semaphore = end;
+                    async move {
+                        inside.add_permits(1);
+                        end.acquire().await.unwrap().forget();
+                        Ok(())
+                    }
+                    .boxed()
+                };
+                lanes.read(Mode::Snapshot, context, look).await
+            })
+        })
+        .collect();
+    let many = u32::try_from(connect::MAX_CONNECTIONS - connect::LANES).unwrap();
+    inside.acquire_many(many).await.unwrap().forget();
+    store.health().await.unwrap();
+    end.add_permits(connect::MAX_CONNECTIONS);
+    for read in reads {
+        read.await.unwrap().unwrap();
+    }
+}
