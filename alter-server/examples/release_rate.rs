@@ -92,6 +92,8 @@ async fn main() -> Result<(), Failure> {
                         "https://api.example.com/v1/calendars/primary/events?page=2",
                     ),
                     reason: None,
+                    last_resort: false,
+                    unsaved: None,
                 };
                 match store.release(command).await? {
                     Outcome::Done(_) => done.fetch_add(1, Ordering::Relaxed),

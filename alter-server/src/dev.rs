@@ -368,6 +368,7 @@ fn oauth_provider(sandbox: &Sandbox) -> Result<Provider, AdminError> {
             userinfo_url: Some(endpoints.userinfo),
             client_id: Some(sandbox.client().client_id),
             scopes: vec!["read".to_owned(), "write".to_owned()],
+            ..OAuthSettings::default()
         }),
     })
 }

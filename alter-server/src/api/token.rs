@@ -17,7 +17,7 @@ use super::{
 use crate::{
     audit::Action,
     domain::{Address, Provider, Scope, SecretMaterial},
-    store::{Release, ReleaseCommand, ReleasedCredential, RequestFacts},
+    store::{Release, ReleaseCommand, Released, ReleasedCredential, RequestFacts},
 };
 
 pub(super) struct Token;
@@ -36,9 +36,19 @@ impl Endpoint for Token {
             || RequestFacts::new("", ""),
             |request| RequestFacts::new(&request.method, &request.url),
         );
-        let command =
-            ReleaseCommand { admission: call.admission(), address, user, request, reason: asked.reason };
-        let release = decided(call.core.store.release(command).await?)?;
+        let command = ReleaseCommand {
+            admission: call.admission(),
+            address,
+            user,
+            request,
+            reason: asked.reason,
+            last_resort: false,
+            unsaved: None,
+        };
+        let release = match decided(call.core.store.release(command).await?)? {
+            Released::Credential(release) => release,
+            Released::NotFresh(_) => return Err(Failure::Internal("refreshing is not there yet".to_owned())),
+        };
         call.key.set_deprecated(release.key_deprecated);
         let answer = response(call, &release)?;
         // The row is durable, so nothing is lost when the credential stays here.
@@ -105,6 +115,7 @@ fn response(call: &Call, release: &Release) -> Result<TokenResponse, Failure> {
             answer.token_generation = Some(token_generation.uuid());
             ends = earlier(ends, *expires_at);
         }
+        ReleasedCredential::Unsaved { .. } => return Err(odd()),
         ReleasedCredential::ManagedSecret { material, .. } => {
             let material = SecretMaterial::from_bytes(&open(material)?).ok_or_else(odd)?;
             answer.access_token = SecretText::from(material.token.expose_secret());

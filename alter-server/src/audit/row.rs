@@ -40,6 +40,12 @@ actions! {
     TokenReleased = "token.released";
     /// A credential was asked for and refused.
     TokenRefused = "token.refused";
+    /// The vault fetched the next tokens of a grant.
+    TokenRefreshed = "token.refreshed";
+    /// The vault tried to, and will try again.
+    RefreshFailed = "refresh.failed";
+    /// A grant cannot be refreshed any more: a person must connect again.
+    ReconnectNeeded = "grant.reconnect_needed";
     /// A client reported its call to the provider.
     CallReported = "call.reported";
     /// A client reported that the provider wants more scopes.

@@ -201,6 +201,7 @@ impl AddProvider {
             userinfo_url: self.userinfo_url,
             client_id: self.client_id,
             scopes: self.scopes,
+            ..OAuthSettings::default()
         };
         Provider {
             name: self.name.unwrap_or_else(|| self.id.to_string()),

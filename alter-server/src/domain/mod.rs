@@ -10,6 +10,7 @@ mod grant;
 mod id;
 mod key;
 mod provider;
+mod refresh;
 mod refusal;
 mod secret;
 mod user;
@@ -28,7 +29,11 @@ pub use key::{ApiKey, KeyDigest, KeyKind, KeyMaterial, KeyStatus, NewKey, Scope}
 pub(crate) use provider::is_credential_name;
 pub use provider::{
     AdditionalInjection, Destination, HostPattern, Injection, InjectionTarget, InvalidProvider,
-    OAuthSettings, Provider, ProviderId, ProviderKind, PutProvider, ValueSource,
+    OAuthSettings, Provider, ProviderId, ProviderKind, PutProvider, Refreshing, ValueSource,
+};
+pub use refresh::{
+    ClientAuth, CredentialVersion, DEFAULT_MARGIN_SECONDS, FailureCode, GrantHealth, RefreshFailure,
+    RefreshSettings, Rotation,
 };
 pub use refusal::Refusal;
 pub use secret::{ManagedSecret, NewSecret, SecretMaterial};

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::AppId;
+use super::{AppId, ClientAuth, RefreshSettings};
 
 /// A definition that must not be stored; the text says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -309,7 +309,8 @@ impl Destination {
     }
 }
 
-/// An app's registration at an OAuth provider. All endpoints are optional in this version: an imported token needs none.
+/// An app's registration at an OAuth provider. All endpoints are optional: an imported token without a refresh token needs
+/// none, refreshing needs `token_url` and `client_id`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OAuthSettings {
     /// Authorization endpoint.
@@ -330,6 +331,12 @@ pub struct OAuthSettings {
     /// Scopes that are asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// How the app proves itself at the token endpoint.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// How tokens are refreshed.
+    #[serde(default)]
+    pub refresh: RefreshSettings,
 }
 
 /// A provider as it is kept and read. No secret is in it: the client secret is sealed in a column of its own.
@@ -392,6 +399,31 @@ impl Provider {
     pub fn allows(&self, destination: &Destination) -> bool {
         self.hosts.iter().any(|pattern| destination.matches(pattern))
     }
+
+    /// Where and as whom its tokens are refreshed; `None` if the settings do not say.
+    #[must_use]
+    pub fn refreshing(&self) -> Option<Refreshing<'_>> {
+        let oauth = self.oauth.as_ref()?;
+        Some(Refreshing {
+            token_url: oauth.token_url.as_deref()?,
+            client_id: oauth.client_id.as_deref()?,
+            client_auth: oauth.client_auth,
+            settings: &oauth.refresh,
+        })
+    }
+}
+
+/// What a refresh needs to know of its provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Refreshing<'a> {
+    /// Token endpoint.
+    pub token_url: &'a str,
+    /// Client id at the provider.
+    pub client_id: &'a str,
+    /// How the app proves itself there.
+    pub client_auth: ClientAuth,
+    /// The rest.
+    pub settings: &'a RefreshSettings,
 }
 
 /// A provider to be created or replaced.

@@ -1,9 +1,16 @@
 //! Decisions: pure functions from what was asked and what is there to what happens. Every store uses them, none has its own.
 
+mod backoff;
+mod freshness;
+mod recovery;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
+
+pub use backoff::backoff;
+pub use freshness::{FLOOR_SECONDS, Freshness, TokenTimes, freshness};
+pub use recovery::{Recovery, recovery};
 
 use alter_core::wire::code::Code;
 use jiff::Timestamp;

@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use crate::{
     audit::{Action, CallReport, clean_url},
     domain::{
-        ActorId, Address, Admission, AppId, AppStatus, AuditId, Destination, Grant, GrantFilter, GrantId,
-        GrantKind, Identity, KeyId, Principal, Provider, Refusal, SecretId, TokenGeneration, UserId,
+        ActorId, Address, Admission, AppId, AppStatus, AuditId, CredentialVersion, Destination, Grant,
+        GrantFilter, GrantId, GrantKind, Identity, KeyId, Principal, Provider, Refusal, SecretId,
+        TokenGeneration, UserId,
     },
     seal::SealedField,
+    store::refresh::{NotFresh, Unsaved},
 };
 
 /// How a signed call ended in the store.
@@ -72,6 +74,20 @@ pub struct ReleaseCommand {
     pub request: RequestFacts,
     /// Why, in the caller's words.
     pub reason: Option<String>,
+    /// A refresh was tried and is not possible at the moment: hand out the present token as long as it has not expired.
+    pub last_resort: bool,
+    /// Tokens of the grant that the caller of this method holds because they could not be written yet. If they still replace
+    /// what is kept, they count as the grant's credential.
+    pub unsaved: Option<Unsaved>,
+}
+
+/// What `POST /sdk/token` comes to once the call is admitted and its grant found.
+#[derive(Debug, Clone)]
+pub enum Released {
+    /// A credential, and its audit row is durable.
+    Credential(Box<Release>),
+    /// The access token is at its end: refresh it, then repeat the call with the same nonce. Nothing was written.
+    NotFresh(Box<NotFresh>),
 }
 
 /// A credential that may be handed out: its audit row is durable.
@@ -99,6 +115,8 @@ pub struct Release {
     pub audit_id: AuditId,
     /// The key is deprecated: answer `X-Alter-Key-Deprecated: true`.
     pub key_deprecated: bool,
+    /// It is time to fetch the next token of this version, in the background.
+    pub refresh_due: Option<CredentialVersion>,
 }
 
 /// The sealed credential of a release.
@@ -114,6 +132,11 @@ pub enum ReleasedCredential {
         scopes: Vec<String>,
         /// Its version.
         token_generation: TokenGeneration,
+    },
+    /// The access token that came along as [`ReleaseCommand::unsaved`].
+    Unsaved {
+        /// Scopes that the grant has.
+        scopes: Vec<String>,
     },
     /// A managed secret: the opened bytes are a [`crate::domain::SecretMaterial`].
     ManagedSecret {

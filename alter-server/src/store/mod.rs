@@ -16,27 +16,32 @@ mod draft;
 mod error;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod refresh;
 pub mod sqlite;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::broadcast;
 
 pub use command::{
     AdmittedNote, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome, RefusedCall,
-    Release, ReleaseCommand, ReleasedCredential, ReportCommand, RequestFacts, Resealed, RevokeCommand,
-    Revoked, ScopeMismatchCommand,
+    Release, ReleaseCommand, Released, ReleasedCredential, ReportCommand, RequestFacts, Resealed,
+    RevokeCommand, Revoked, ScopeMismatchCommand,
 };
 pub use error::StoreError;
 
 use crate::{
     audit::{AuditFilter, AuditPage, VerifyReport},
     domain::{
-        Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, Grant, GrantFilter, GrantId, GrantPage,
-        IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial, ManagedSecret, NewAgent, NewGrant, NewKey,
-        NewSecret, Operator, Provider, ProviderId, PutProvider, SecretId, SecretMaterial, User,
+        Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, CredentialVersion, Grant, GrantFilter,
+        GrantHealth, GrantId, GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial,
+        ManagedSecret, NewAgent, NewGrant, NewKey, NewSecret, Operator, Provider, ProviderId, PutProvider,
+        SecretId, SecretMaterial, User,
     },
     seal::SealedField,
+    store::refresh::{BeginRefresh, Begun, FinishRefresh, Finished, IdleQuery, LeaseRef, RefreshSignal},
 };
 
 /// Answer of a store operation.
@@ -57,9 +62,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- Signed calls -----------------------------------------------------------------------------------------------
 
-    /// `POST /sdk/token`: admits the call, finds the one grant, and hands out its sealed credential. The audit row is
-    /// durable before this answers.
-    fn release(&self, command: ReleaseCommand) -> Answer<'_, Outcome<Release>>;
+    /// `POST /sdk/token`: admits the call, finds the one grant, and hands out its sealed credential, unless that is at its
+    /// end. The audit row is durable before this answers.
+    fn release(&self, command: ReleaseCommand) -> Answer<'_, Outcome<Released>>;
 
     /// `POST /sdk/oauth/audit/api-call`: keeps what a client says about its call.
     fn record_report(&self, command: ReportCommand) -> Answer<'_, Outcome<()>>;
@@ -79,6 +84,31 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Writes the row of a call that was refused before it could be admitted.
     fn record_refusal(&self, refused: RefusedCall) -> Answer<'_, ()>;
+
+    // ---- Refreshing -------------------------------------------------------------------------------------------------
+
+    /// Takes the lease of a grant's refresh, if nobody else has it, and writes the note that its refresh token is about to
+    /// be spent. Both are durable when this answers [`Begun::Taken`].
+    fn begin_refresh(&self, begin: BeginRefresh) -> Answer<'_, Begun>;
+
+    /// Lets the lease last for `lease` from now on; `false` if it is somebody else's by now.
+    fn renew_refresh(&self, lease: LeaseRef, lasts: Duration) -> Answer<'_, bool>;
+
+    /// Ends a refresh: new tokens, a pause, or the end of the grant, with its row, in one unit of work that checks the
+    /// fence and the generation.
+    fn finish_refresh(&self, finish: FinishRefresh) -> Answer<'_, Finished>;
+
+    /// Tells of refreshes that ended, in whichever process. May miss some: whoever waits also looks from time to time.
+    fn refresh_signals(&self) -> broadcast::Receiver<RefreshSignal>;
+
+    /// How a grant is doing.
+    fn grant_health(&self, app_id: AppId, id: GrantId) -> Answer<'_, GrantHealth>;
+
+    /// Active grants of a provider whose refresh token has not been used for long.
+    fn idle_grants(&self, query: IdleQuery) -> Answer<'_, Vec<CredentialVersion>>;
+
+    /// When the oldest token of each provider was obtained, among active grants that can be refreshed.
+    fn oldest_tokens(&self) -> Answer<'_, Vec<(ProviderId, Timestamp)>>;
 
     // ---- Operators: apps and keys -----------------------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ use crate::{
     },
     seal::Envelope,
     store::{
-        AuditVerifyScope, Outcome, Release, ReleaseCommand, ReleasedCredential, RequestFacts, RevokeCommand,
-        Revoked, Store,
+        AuditVerifyScope, Outcome, Release, ReleaseCommand, Released, ReleasedCredential, RequestFacts,
+        RevokeCommand, Revoked, Store,
     },
 };
 
@@ -201,6 +201,8 @@ impl World {
             user,
             request: RequestFacts::new("GET", &format!("https://{host}/v1/me?access_token=zzz")),
             reason: Some("because".to_owned()),
+            last_resort: false,
+            unsaved: None,
         }
     }
 
@@ -211,12 +213,16 @@ impl World {
     }
 
     pub(crate) async fn release(&self, command: ReleaseCommand) -> Result<Release, Box<Refusal>> {
-        decided(self.store.release(command).await.unwrap())
+        match decided(self.store.release(command).await.unwrap())? {
+            Released::Credential(release) => Ok(*release),
+            Released::NotFresh(spent) => panic!("the token must be refreshed first: {spent:?}"),
+        }
     }
 
     pub(crate) fn open(&self, release: &Release) -> String {
         let bytes = match &release.credential {
             ReleasedCredential::OAuth { access_token, .. } => self.envelope.open(access_token).unwrap(),
+            ReleasedCredential::Unsaved { .. } => return String::new(),
             ReleasedCredential::ManagedSecret { material, .. } => {
                 let opened = self.envelope.open(material).unwrap();
                 let material = SecretMaterial::from_bytes(&opened).unwrap();

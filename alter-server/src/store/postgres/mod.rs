@@ -45,7 +45,7 @@ use self::{
 };
 use super::{
     AdmittedNote, Answer, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome,
-    RefusedCall, Release, ReleaseCommand, ReportCommand, Resealed, RevokeCommand, Revoked,
+    RefusedCall, ReleaseCommand, Released, ReportCommand, Resealed, RevokeCommand, Revoked,
     ScopeMismatchCommand, Store, StoreError, draft,
 };
 use crate::{
@@ -122,7 +122,7 @@ impl Store for PostgresStore {
         read!(self, Read, (app_id), |sql| apps::config(sql, *app_id))
     }
 
-    fn release(&self, command: ReleaseCommand) -> Answer<'_, Outcome<Release>> {
+    fn release(&self, command: ReleaseCommand) -> Answer<'_, Outcome<Released>> {
         let row = draft::of_release(&command);
         unit!(self, Gate::Shared(row.app_id), (command, row), |unit| release::release(
             unit,
@@ -204,6 +204,35 @@ impl Store for PostgresStore {
     fn record_refusal(&self, refused: RefusedCall) -> Answer<'_, ()> {
         let row = draft::of_refused(refused);
         unit!(self, Gate::Open, (row), |unit| unit.audit(row.clone()))
+    }
+
+    // Filled in by the next commits.
+    fn begin_refresh(&self, _: super::refresh::BeginRefresh) -> Answer<'_, super::refresh::Begun> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn renew_refresh(&self, _: super::refresh::LeaseRef, _: std::time::Duration) -> Answer<'_, bool> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn finish_refresh(&self, _: super::refresh::FinishRefresh) -> Answer<'_, super::refresh::Finished> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn refresh_signals(&self) -> tokio::sync::broadcast::Receiver<super::refresh::RefreshSignal> {
+        tokio::sync::broadcast::channel(1).1
+    }
+
+    fn grant_health(&self, _: AppId, _: GrantId) -> Answer<'_, crate::domain::GrantHealth> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn idle_grants(&self, _: super::refresh::IdleQuery) -> Answer<'_, Vec<crate::domain::CredentialVersion>> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn oldest_tokens(&self) -> Answer<'_, Vec<(ProviderId, jiff::Timestamp)>> {
+        async { Err(StoreError::Closed) }.boxed()
     }
 
     fn create_app(&self, by: Operator, id: AppId, name: String) -> Answer<'_, App> {

@@ -16,7 +16,7 @@ use crate::{
     domain::{Address, AppId, GrantFacts, GrantKind, Provider, Refusal, SecretId, TokenGeneration},
     resolve::{self, Caller, Search, Subject},
     seal::{Field, SealContext, Sealed, SealedField},
-    store::{Outcome, Release, ReleaseCommand, ReleasedCredential, StoreError, draft},
+    store::{Outcome, Release, ReleaseCommand, Released, ReleasedCredential, StoreError, draft},
 };
 use alter_core::wire::code::Code;
 
@@ -29,7 +29,7 @@ pub(super) async fn release(
     unit: &mut Unit<'_>,
     command: &ReleaseCommand,
     mut row: AuditRow,
-) -> Result<Outcome<Release>, StoreError> {
+) -> Result<Outcome<Released>, StoreError> {
     let admission = &command.admission;
     let caller = match admit(unit, admission, &mut row).await? {
         Admitted::Yes(caller) => caller,
@@ -72,7 +72,7 @@ pub(super) async fn release(
     }
     let (audit_id, actor_id, app_user_id) = (row.id, row.actor_id, row.app_user_id);
     unit.audit(row).await?;
-    Ok(Outcome::Done(Release {
+    Ok(Outcome::Done(Released::Credential(Box::new(Release {
         grant_id: chosen.id,
         kind: chosen.kind,
         principal: chosen.principal,
@@ -84,7 +84,8 @@ pub(super) async fn release(
         actor_id,
         audit_id,
         key_deprecated: caller.key_deprecated,
-    }))
+        refresh_due: None,
+    }))))
 }
 
 async fn choose(

@@ -10,8 +10,10 @@ use super::{
 use crate::store::StoreError;
 
 /// Every migration in order; the version is the place in this list, from 1. Never change one that was released.
-const MIGRATIONS: [(&str, &str); 1] =
-    [("0001_vault", include_str!("../../../migrations/postgres/0001_vault.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("0001_vault", include_str!("../../../migrations/postgres/0001_vault.sql")),
+    ("0002_refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
+];
 
 /// Replicas that start at the same time migrate one after the other: the first does it, the others find it done.
 /// (Two-number advisory locks are apart from the one-number locks of units of work.)

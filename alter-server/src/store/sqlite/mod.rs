@@ -32,7 +32,7 @@ pub(crate) use schema::FILE as DATABASE_FILE;
 
 use super::{
     AdmittedNote, Answer, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome,
-    RefusedCall, Release, ReleaseCommand, ReportCommand, Resealed, RevokeCommand, Revoked,
+    RefusedCall, ReleaseCommand, Released, ReportCommand, Resealed, RevokeCommand, Revoked,
     ScopeMismatchCommand, Store, StoreError, draft,
 };
 use crate::{
@@ -135,7 +135,7 @@ impl Store for SqliteStore {
         self.read(move |sql| apps::config(sql, app_id)).boxed()
     }
 
-    fn release(&self, command: ReleaseCommand) -> Answer<'_, Outcome<Release>> {
+    fn release(&self, command: ReleaseCommand) -> Answer<'_, Outcome<Released>> {
         // Everything that needs no database happens on the caller's thread.
         let row = draft::of_release(&command);
         self.writer.run(move |unit| release::release(unit, &command, row)).boxed()
@@ -189,6 +189,35 @@ impl Store for SqliteStore {
     fn record_refusal(&self, refused: RefusedCall) -> Answer<'_, ()> {
         let row = draft::of_refused(refused);
         self.writer.run(move |unit| unit.audit(row)).boxed()
+    }
+
+    // Filled in by the next commits.
+    fn begin_refresh(&self, _: super::refresh::BeginRefresh) -> Answer<'_, super::refresh::Begun> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn renew_refresh(&self, _: super::refresh::LeaseRef, _: std::time::Duration) -> Answer<'_, bool> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn finish_refresh(&self, _: super::refresh::FinishRefresh) -> Answer<'_, super::refresh::Finished> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn refresh_signals(&self) -> tokio::sync::broadcast::Receiver<super::refresh::RefreshSignal> {
+        tokio::sync::broadcast::channel(1).1
+    }
+
+    fn grant_health(&self, _: AppId, _: GrantId) -> Answer<'_, crate::domain::GrantHealth> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn idle_grants(&self, _: super::refresh::IdleQuery) -> Answer<'_, Vec<crate::domain::CredentialVersion>> {
+        async { Err(StoreError::Closed) }.boxed()
+    }
+
+    fn oldest_tokens(&self) -> Answer<'_, Vec<(ProviderId, jiff::Timestamp)>> {
+        async { Err(StoreError::Closed) }.boxed()
     }
 
     fn create_app(&self, by: Operator, id: AppId, name: String) -> Answer<'_, App> {

@@ -17,7 +17,7 @@ use crate::{
     },
     resolve::{self, Caller, Search, Subject},
     seal::{Field, SealContext, Sealed, SealedField},
-    store::{Outcome, Release, ReleaseCommand, ReleasedCredential, StoreError, draft},
+    store::{Outcome, Release, ReleaseCommand, Released, ReleasedCredential, StoreError, draft},
 };
 use alter_core::wire::code::Code;
 
@@ -69,7 +69,7 @@ pub(super) fn release(
     unit: &mut Unit<'_>,
     command: &ReleaseCommand,
     mut row: AuditRow,
-) -> Result<Outcome<Release>, StoreError> {
+) -> Result<Outcome<Released>, StoreError> {
     let admission = &command.admission;
     let caller = match admit(unit, admission, &mut row)? {
         Admitted::Yes(caller) => caller,
@@ -113,7 +113,7 @@ pub(super) fn release(
     }
     let (audit_id, actor_id, app_user_id) = (row.id, row.actor_id, row.app_user_id);
     unit.audit(row)?;
-    Ok(Outcome::Done(Release {
+    Ok(Outcome::Done(Released::Credential(Box::new(Release {
         grant_id: chosen.facts.id,
         kind: chosen.facts.kind,
         principal: chosen.facts.principal,
@@ -125,7 +125,8 @@ pub(super) fn release(
         actor_id,
         audit_id,
         key_deprecated: caller.key_deprecated,
-    }))
+        refresh_due: None,
+    }))))
 }
 
 fn choose(

@@ -13,8 +13,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, param
 use crate::store::StoreError;
 
 /// Every migration in order; the version is the place in this list, from 1. Never change one that was released.
-const MIGRATIONS: [(&str, &str); 1] =
-    [("0001_vault", include_str!("../../../migrations/sqlite/0001_vault.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("0001_vault", include_str!("../../../migrations/sqlite/0001_vault.sql")),
+    ("0002_refresh", include_str!("../../../migrations/sqlite/0002_refresh.sql")),
+];
 
 /// Name of the database in the data folder.
 pub(crate) const FILE: &str = "vault.db";
