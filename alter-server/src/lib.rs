@@ -63,6 +63,7 @@
 //! | what is kept, as domain operations | [`store`] |
 //! | what is secret at rest | [`seal`] |
 //! | what was done | [`audit`] |
+//! | what is counted and timed | [`telemetry`] |
 //! | whose JWTs are taken | [`idp`] |
 //! | tests of your own | `testkit` (feature `dev`) |
 //!
@@ -72,6 +73,7 @@
 //! |---|---|---|
 //! | `cli` | yes | the program `alter-server` |
 //! | `postgres` | yes | the store on PostgreSQL, for several processes over one database |
+//! | `metrics` | yes | counts and times as Prometheus text (`serve --metrics-listen`); without it they go to a recorder of yours only |
 //! | `dev` | yes | `alter-server dev` and `testkit`: vault and sandbox together |
 
 #![forbid(unsafe_code)]
@@ -89,6 +91,7 @@ pub mod resolve;
 pub mod seal;
 mod serve;
 pub mod store;
+pub mod telemetry;
 #[cfg(feature = "dev")]
 pub mod testkit;
 mod vault;

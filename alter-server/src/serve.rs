@@ -2,7 +2,9 @@
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::ConnectInfo};
+use axum::extract::ConnectInfo;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, header};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -10,7 +12,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -18,19 +20,24 @@ use tower_service::Service as _;
 
 use crate::vault::Vault;
 
+/// How long a connection that was made just before the server stops may take to send its request, before it counts as idle.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How long connections may take to finish once the server stops.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long a connection may take to send a request's head, waiting between two requests included. Longer than the 30
 /// seconds for which the published client keeps an idle connection, so that the two do not race.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections served at once; more wait in the system's backlog.
-const MAX_CONNECTIONS: usize = 8_192;
+const MAX_CONNECTIONS: u32 = 8_192;
 /// Pause after the system refused a connection, as it does when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Vault {
     /// Serves the vault on `listener` until `stop` ends, then lets requests in flight finish (30 seconds at most). The
     /// vault stays open: call [`Vault::close`] afterwards.
+    ///
+    /// Every connection that was made before the listener closed is served: who is refused a connection has sent nothing, and may
+    /// go elsewhere. To be taken out by whatever stands in front first, call [`Vault::drain`] and wait before `stop` ends.
     ///
     /// Plain HTTP/1.1: put whatever ends TLS in front of it, or listen on loopback. At most 8,192 connections are served
     /// at once; one that sends no complete request head within 60 seconds is closed.
@@ -43,9 +50,19 @@ impl Vault {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let router = self.router();
-        let (open, cut) = (GracefulShutdown::new(), CancellationToken::new());
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let open = GracefulShutdown::new();
+        let (ending, cut) = (CancellationToken::new(), CancellationToken::new());
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+        let serve = |stream, peer, place: Option<OwnedSemaphorePermit>| {
+            let connection = open.watch(connection(stream, peer, self.clone(), ending.clone()));
+            let cut = cut.clone();
+            tokio::spawn(async move {
+                if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
+                    tracing::debug!(%peer, %error, "a connection ended early");
+                }
+                drop(place);
+            });
+        };
         let mut stop = std::pin::pin!(stop);
         loop {
             let next = async {
@@ -57,23 +74,21 @@ impl Vault {
                 () = &mut stop => break,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let connection = open.watch(connection(stream, peer, router.clone()));
-                    let cut = cut.clone();
-                    tokio::spawn(async move {
-                        if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
-                            tracing::debug!(%peer, %error, "a connection ended early");
-                        }
-                        drop(place);
-                    });
-                }
+                Ok((stream, peer)) => serve(stream, peer, place.ok()),
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        ending.cancel();
+        // Closing a listener resets the connections in its backlog, whose requests may be on their way.
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            serve(stream, peer, Arc::clone(&places).try_acquire_owned().ok());
+        }
         drop(listener);
+        // What is told to shut down before its first byte arrives is closed at once, so that byte is waited for.
+        drop(timeout(SETTLE, places.acquire_many(MAX_CONNECTIONS)).await);
         if timeout(DRAIN, open.shutdown()).await.is_err() {
             tracing::warn!("connections still open after 30 seconds are cut");
             cut.cancel();
@@ -86,14 +101,22 @@ impl Vault {
 fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    vault: Vault,
+    ending: CancellationToken,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
     // Small answers wait for the peer's acknowledgement otherwise, 40 ms at worst.
     let _ = stream.set_nodelay(true);
+    let router = vault.router();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let mut router = router.clone();
+        let (vault, mut router, ending) = (vault.clone(), router.clone(), ending.clone());
         request.extensions_mut().insert(ConnectInfo(peer));
-        async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            let mut response = router.call(request).await.unwrap_or_else(|never| match never {});
+            if ending.is_cancelled() || vault.is_draining() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -153,6 +176,48 @@ mod tests {
         assert!(!nothing.starts_with(b"HTTP/1.1 200"));
 
         stop.cancel();
+        serving.await.unwrap().unwrap();
+        vault.close().await.unwrap();
+    }
+
+    async fn head(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let read = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn while_it_drains_it_serves_and_says_that_it_is_not_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = Vault::open(VaultConfig::new(folder.path())).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn({
+            let (vault, stop) = (vault.clone(), stop.clone());
+            async move { vault.serve(listener, stop.cancelled_owned()).await }
+        });
+        let ready = head(address, "/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 200") && !ready.contains("connection: close"), "{ready}");
+        vault.drain();
+        let ready = head(address, "/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("retry-after: "), "{ready}");
+        let alive = head(address, "/healthz").await;
+        assert!(alive.starts_with("HTTP/1.1 200") && alive.contains("connection: close"), "{alive}");
+        // Unsigned, so refused; but served.
+        assert!(head(address, "/sdk/token").await.starts_with("HTTP/1.1 405"));
+
+        // Made before the end, its request sent after it.
+        let mut late = TcpStream::connect(address).await.unwrap();
+        stop.cancel();
+        tokio::task::yield_now().await;
+        late.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        late.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         serving.await.unwrap().unwrap();
         vault.close().await.unwrap();
     }

@@ -5,7 +5,10 @@ use std::{
     fmt,
     num::NonZeroU32,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -235,6 +238,7 @@ impl Vault {
             throttled: RowBudget::new(Arc::clone(&clock)),
             clock,
             calls: TaskTracker::new(),
+            draining: AtomicBool::new(false),
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -301,6 +305,17 @@ impl Vault {
         Ok(())
     }
 
+    /// Makes `/readyz` answer 503 from now on, while calls are still served: for the time between being asked to stop and
+    /// stopping, in which whatever stands in front takes this process out. Answers of [`Vault::serve`] then say
+    /// `Connection: close`, so that connections that others keep for later run out as well.
+    pub fn drain(&self) {
+        self.core.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.core.is_draining()
+    }
+
     /// Takes no more calls, waits for those in flight (30 seconds at most), writes what is queued and closes the audit
     /// chains of this run. Again is no error.
     ///
@@ -331,6 +346,7 @@ pub(crate) struct Core {
     /// Rows for calls over their key's limit.
     pub(crate) throttled: Arc<RowBudget>,
     calls: TaskTracker,
+    draining: AtomicBool,
 }
 
 impl fmt::Debug for Core {
@@ -340,6 +356,11 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
+    /// Whether new calls are wanted.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed) || self.calls.is_closed()
+    }
+
     /// Counts a call in; `None` once the vault is closing.
     pub(crate) fn enter(&self) -> Option<TaskTrackerToken> {
         (!self.calls.is_closed()).then(|| self.calls.token())

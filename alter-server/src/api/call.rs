@@ -21,6 +21,7 @@ use crate::{
     domain::{Admission, AppId, GrantId, Identity, KeyId, Nonce, Scope},
     idp::AppEntry,
     store::{AdmittedNote, Outcome, RefusedCall, StoreError},
+    telemetry,
     vault::Core,
 };
 
@@ -313,6 +314,11 @@ fn fail(failure: Failure, dressing: &Dressing) -> Reply {
         Failure::Recorded(refusal) => refusal_body(&refusal),
         Failure::Stale => ErrorBody::new(Code::ServiceUnavailable, "the app's configuration keeps changing"),
         Failure::Store(error) => {
+            match error {
+                StoreError::Busy => telemetry::store_busy(),
+                StoreError::Unavailable { .. } => telemetry::store_unavailable(),
+                _ => {}
+            }
             match error {
                 // Overload is the operator's to see, not to read a thousand times a second.
                 StoreError::Busy | StoreError::Closed => tracing::debug!(%request_id, %error, "not served"),

@@ -20,10 +20,11 @@ pub(super) async fn alive() -> Response {
     Dressing::new(caller::request_id()).render(Reply::json(&json!({"status": "ok"})))
 }
 
-/// Calls would be served: the store takes work and the vault is not closing.
+/// Calls would be served: the store takes work, and the vault is neither draining nor closing.
 pub(super) async fn ready(State(core): State<Arc<Core>>) -> Response {
     let dressing = Dressing::new(caller::request_id());
     let ready = match core.enter() {
+        _ if core.is_draining() => false,
         None => false,
         Some(_busy) => matches!(tokio::time::timeout(READY_TIMEOUT, core.store.health()).await, Ok(Ok(()))),
     };

@@ -18,13 +18,14 @@ mod scope_report;
 mod token;
 mod verify_token;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use alter_core::wire::{
     code::Code, error::ErrorBody, grants, identity, report as wire_report, token as wire_token,
 };
 use axum::{
     Router,
+    extract::{Request, State},
     response::Response,
     routing::{get, post},
 };
@@ -38,19 +39,19 @@ pub(crate) use list::status as grant_status;
 
 use self::{
     answer::{Dressing, Reply},
-    call::serve,
+    call::{Endpoint, serve},
 };
-use crate::vault::Core;
+use crate::{telemetry, vault::Core};
 
 /// Every route of the vault.
 pub(crate) fn router(core: Arc<Core>) -> Router {
     Router::new()
-        .route(wire_token::PATH, post(serve::<token::Token>))
-        .route(wire_report::API_CALL_PATH, post(serve::<report::Report>))
-        .route("/sdk/grants/{id}/report-scope-mismatch", post(serve::<scope_report::ScopeReport>))
-        .route(grants::LIST_PATH, post(serve::<list::List>))
-        .route("/sdk/oauth/grants/{id}/revoke", post(serve::<revoke::Revoke>))
-        .route(identity::VERIFY_TOKEN_PATH, post(serve::<verify_token::VerifyToken>))
+        .route(wire_token::PATH, post(timed::<token::Token>))
+        .route(wire_report::API_CALL_PATH, post(timed::<report::Report>))
+        .route("/sdk/grants/{id}/report-scope-mismatch", post(timed::<scope_report::ScopeReport>))
+        .route(grants::LIST_PATH, post(timed::<list::List>))
+        .route("/sdk/oauth/grants/{id}/revoke", post(timed::<revoke::Revoke>))
+        .route(identity::VERIFY_TOKEN_PATH, post(timed::<verify_token::VerifyToken>))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .method_not_allowed_fallback(async || {
@@ -62,6 +63,14 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         })
         .fallback(async || unserved(StatusCode::NOT_FOUND, Code::NotFound, "there is no such route"))
         .with_state(core)
+}
+
+/// Serves a call, and counts and times it.
+async fn timed<E: Endpoint>(core: State<Arc<Core>>, request: Request) -> Response {
+    let began = Instant::now();
+    let response = serve::<E>(core, request).await;
+    telemetry::answered(E::ROUTE, response.status(), began.elapsed());
+    response
 }
 
 fn unserved(status: StatusCode, code: Code, message: &str) -> Response {

@@ -1,6 +1,6 @@
 //! `serve`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use serde_json::json;
@@ -10,6 +10,8 @@ use tokio::{
 };
 
 use super::{CliError, output::Output};
+#[cfg(feature = "metrics")]
+use crate::telemetry::export::Exporter;
 use crate::{serve::asked_to_stop, vault::Vault};
 
 #[derive(Debug, Args)]
@@ -17,6 +19,13 @@ pub(super) struct Serve {
     /// Where to listen. Plain HTTP: on other addresses than loopback put something in front that ends TLS
     #[arg(long, env = "ALTER_LISTEN", default_value = "127.0.0.1:8720", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Where to show metrics as Prometheus text, at /metrics and without asking who reads: for loopback or a network of your own
+    #[cfg(feature = "metrics")]
+    #[arg(long, env = "ALTER_METRICS_LISTEN", value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
+    /// Seconds to go on serving after SIGTERM while /readyz already answers 503, so that what stands in front stops sending
+    #[arg(long, env = "ALTER_DRAIN_DELAY", default_value = "0", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=300))]
+    drain_delay: u64,
 }
 
 impl Serve {
@@ -25,14 +34,49 @@ impl Serve {
         if !self.listen.ip().is_loopback() {
             tracing::warn!("this is plain HTTP on more than loopback: put something in front that ends TLS");
         }
-        let ready = Output::one(&json!({ "base_url": base_url }), format!("serving on {base_url}"));
+        #[cfg(feature = "metrics")]
+        let metrics_url = match self.metrics_listen {
+            Some(listen) => Some(show_metrics(listen).await?),
+            None => None,
+        };
+        #[cfg(not(feature = "metrics"))]
+        let metrics_url: Option<String> = None;
+        let mut said = json!({ "base_url": base_url });
+        let mut text = format!("serving on {base_url}");
+        if let Some(url) = metrics_url {
+            text.push_str(&format!("\nmetrics on {url}"));
+            said["metrics_url"] = url.into();
+        }
+        let ready = Output::one(&said, text);
         ready.print(json).map_err(|source| CliError::Io { what: "standard output".to_owned(), source })?;
         tokio::spawn(reload_on_hangup(vault.clone()));
-        let served = vault.serve(listener, asked_to_stop()).await;
+        let stop = told_to_stop(vault.clone(), Duration::from_secs(self.drain_delay));
+        let served = vault.serve(listener, stop).await;
         served.map_err(|source| CliError::Io { what: "the listener failed".to_owned(), source })?;
         tracing::info!("stopped serving");
         Ok(Output::nothing())
     }
+}
+
+/// Ends when the process shall stop serving: `delay` after it was asked to, or at once when it is asked again.
+async fn told_to_stop(vault: Vault, delay: Duration) {
+    asked_to_stop().await;
+    vault.drain();
+    if delay.is_zero() {
+        return;
+    }
+    tracing::info!(seconds = delay.as_secs(), "asked to stop: not ready any more, still serving");
+    let _ = tokio::time::timeout(delay, asked_to_stop()).await;
+}
+
+/// Records metrics from now on, and shows them there for as long as the process runs.
+#[cfg(feature = "metrics")]
+async fn show_metrics(listen: SocketAddr) -> Result<String, CliError> {
+    let (listener, base_url) = bind(listen).await?;
+    let exporter = Exporter::install()
+        .map_err(|error| CliError::Io { what: "metrics".to_owned(), source: std::io::Error::other(error) })?;
+    tokio::spawn(exporter.serve(listener, std::future::pending()));
+    Ok(format!("{base_url}/metrics"))
 }
 
 /// Binds an address, and says under which URL it can be reached.
