@@ -396,7 +396,8 @@ impl Store for PostgresStore {
     }
 }
 
-/// A transaction that takes a number may write; a standby refuses it.
+/// A transaction that takes a number may write; a standby refuses it. And the schema is still one that we may work on.
 async fn can_write(unit: &mut lanes::Unit<'_>) -> Result<(), StoreError> {
-    columns::rows(unit.sql, "SELECT 1 WHERE pg_current_xact_id() IS NOT NULL", &[]).await.map(|_| ())
+    columns::rows(unit.sql, "SELECT 1 WHERE pg_current_xact_id() IS NOT NULL", &[]).await?;
+    schema::still_fits(unit.sql).await
 }

@@ -349,7 +349,7 @@ impl Store for SqliteStore {
     }
 
     fn health(&self) -> Answer<'_, ()> {
-        self.writer.run(|_| Ok(())).boxed()
+        self.writer.run(|unit| schema::still_fits(unit.sql)).boxed()
     }
 
     fn close(&self) -> Answer<'_, ()> {

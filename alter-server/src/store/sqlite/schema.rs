@@ -7,15 +7,25 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
 
-use crate::store::StoreError;
+use crate::store::{
+    StoreError,
+    migration::{self, Migration},
+};
 
-/// Every migration in order; the version is the place in this list, from 1. Never change one that was released.
-const MIGRATIONS: [(&str, &str); 2] = [
-    ("0001_vault", include_str!("../../../migrations/sqlite/0001_vault.sql")),
-    ("0002_refresh", include_str!("../../../migrations/sqlite/0002_refresh.sql")),
+/// Every migration in order.
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "0001_vault",
+        needs: 1,
+        text: include_str!("../../../migrations/sqlite/0001_vault.sql"),
+    },
+    Migration {
+        name: "0002_refresh",
+        needs: 1,
+        text: include_str!("../../../migrations/sqlite/0002_refresh.sql"),
+    },
 ];
 
 /// Name of the database in the data folder.
@@ -100,15 +110,14 @@ fn settings(connection: &Connection) -> Result<(), StoreError> {
 
 /// Applies what is missing. Each migration is one transaction together with its entry, so an interruption loses nothing.
 pub(super) fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    migrate_to(connection, &MIGRATIONS)
+    migrate_to(connection, MIGRATIONS)
 }
 
-fn migrate_to(connection: &Connection, migrations: &[(&str, &str)]) -> Result<(), StoreError> {
-    let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
+fn migrate_to(connection: &Connection, migrations: &[Migration]) -> Result<(), StoreError> {
     loop {
         // Another process may be doing the same: look again under the lock each time.
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        let step = next_step(connection, migrations, known);
+        let step = next_step(connection, migrations);
         match step {
             Ok(true) => connection.execute_batch("COMMIT")?,
             Ok(false) => {
@@ -124,40 +133,72 @@ fn migrate_to(connection: &Connection, migrations: &[(&str, &str)]) -> Result<()
     }
 }
 
-fn next_step(connection: &Connection, migrations: &[(&str, &str)], known: u32) -> Result<bool, StoreError> {
-    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if found > known {
-        return Err(StoreError::SchemaTooNew { found, known });
+/// Whether this program may work on the database as it is now: another one may have brought the schema forward.
+pub(super) fn still_fits(connection: &Connection) -> Result<(), StoreError> {
+    let known = version(MIGRATIONS);
+    let found = found(connection)?;
+    if found <= known { Ok(()) } else { fits(connection, known, found) }
+}
+
+fn version(migrations: &[Migration]) -> u32 {
+    u32::try_from(migrations.len()).unwrap_or(u32::MAX)
+}
+
+fn found(connection: &Connection) -> Result<u32, StoreError> {
+    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
+/// The first releases wrote no `needs` down.
+fn says_needs(connection: &Connection) -> Result<bool, StoreError> {
+    let text = "SELECT count(*) FROM pragma_table_info('migrations') WHERE name = 'needs'";
+    Ok(connection.query_row(text, [], |row| row.get::<_, u32>(0))? > 0)
+}
+
+fn fits(connection: &Connection, known: u32, found: u32) -> Result<(), StoreError> {
+    let mut ahead = Vec::new();
+    if says_needs(connection)? {
+        let mut rows = connection.prepare("SELECT version, needs FROM migrations WHERE version > ?1")?;
+        let rows = rows.query_map([known], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        ahead = rows.collect::<Result<_, _>>()?;
     }
+    migration::may_work(known, found, ahead)
+}
+
+fn next_step(connection: &Connection, migrations: &[Migration]) -> Result<bool, StoreError> {
+    let (known, found) = (version(migrations), found(connection)?);
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum BLOB NOT NULL) STRICT",
     )?;
-    for (version, (_, text)) in (1..=found).zip(migrations) {
+    for (version, migration) in (1..=found).zip(migrations) {
         let stored: Option<Vec<u8>> = connection
             .query_row("SELECT checksum FROM migrations WHERE version = ?1", [version], |row| row.get(0))
             .optional()?;
-        if stored.as_deref() != Some(checksum(text).as_slice()) {
+        if stored != Some(migration.checksum()) {
             return Err(StoreError::SchemaDiffers { version });
         }
     }
-    let Some((name, text)) = migrations.get(found as usize) else { return Ok(false) };
+    if found > known {
+        fits(connection, known, found)?;
+        return Ok(false);
+    }
+    let Some(migration) = migrations.get(found as usize) else { return Ok(false) };
     let version = found + 1;
-    connection.execute_batch(text)?;
+    if !says_needs(connection)? {
+        connection.execute_batch("ALTER TABLE migrations ADD COLUMN needs INTEGER")?;
+    }
+    connection.execute_batch(migration.text)?;
     connection.execute(
-        "INSERT INTO migrations (version, name, checksum) VALUES (?1, ?2, ?3)",
-        params![version, name, checksum(text)],
+        "INSERT INTO migrations (version, name, checksum, needs) VALUES (?1, ?2, ?3, ?4)",
+        params![version, migration.name, migration.checksum(), migration.needs],
     )?;
     connection.pragma_update(None, "user_version", version)?;
     Ok(true)
 }
 
-fn checksum(text: &str) -> Vec<u8> {
-    digest::digest(&digest::SHA256, text.as_bytes()).as_ref().to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::migration::tests::THREE;
 
     fn database() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -194,11 +235,36 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_one_ahead_is_worked_on_if_it_says_so_and_two_ahead_is_not() {
+        let (_folder, file) = database();
+        let connection = open_writer(&file).unwrap();
+        migrate_to(&connection, &THREE).unwrap();
+        migrate_to(&connection, &THREE[..2]).unwrap();
+        let error = migrate_to(&connection, &THREE[..1]).unwrap_err();
+        assert!(matches!(error, StoreError::SchemaTooNew { found: 3, known: 1 }), "{error:?}");
+        // What is applied is still looked at.
+        let changed = Migration { text: "CREATE TABLE a (y)", ..THREE[0] };
+        let error = migrate_to(&connection, &[changed, THREE[1]]).unwrap_err();
+        assert!(matches!(error, StoreError::SchemaDiffers { version: 1 }), "{error:?}");
+    }
+
+    #[test]
+    fn a_database_of_a_release_that_wrote_no_needs_is_brought_forward() {
+        let (_folder, file) = database();
+        let connection = open_writer(&file).unwrap();
+        migrate_to(&connection, &THREE[..1]).unwrap();
+        connection.execute_batch("ALTER TABLE migrations DROP COLUMN needs").unwrap();
+        migrate_to(&connection, &THREE).unwrap();
+        migrate_to(&connection, &THREE[..2]).unwrap();
+    }
+
+    #[test]
     fn a_changed_migration_is_noticed() {
         let (_folder, file) = database();
         let connection = open_writer(&file).unwrap();
-        migrate_to(&connection, &[("a", "CREATE TABLE a (x)")]).unwrap();
-        let error = migrate_to(&connection, &[("a", "CREATE TABLE a (y)")]).unwrap_err();
+        migrate_to(&connection, &THREE[..1]).unwrap();
+        let changed = Migration { text: "CREATE TABLE a (y)", ..THREE[0] };
+        let error = migrate_to(&connection, &[changed]).unwrap_err();
         assert!(matches!(error, StoreError::SchemaDiffers { version: 1 }));
     }
 
@@ -206,12 +272,11 @@ mod tests {
     fn a_failed_migration_leaves_nothing_behind() {
         let (_folder, file) = database();
         let connection = open_writer(&file).unwrap();
-        let broken = [("a", "CREATE TABLE a (x)"), ("b", "CREATE TABLE b (x); nonsense")];
+        let broken = [THREE[0], Migration { text: "CREATE TABLE b (x); nonsense", ..THREE[1] }];
         assert!(migrate_to(&connection, &broken).is_err());
         let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, 1);
-        let fixed = [broken[0], ("b", "CREATE TABLE b (x)")];
-        migrate_to(&connection, &fixed).unwrap();
+        migrate_to(&connection, &THREE).unwrap();
     }
 
     #[test]
