@@ -37,7 +37,7 @@ pub(crate) fn rotate_keys(world: &World) -> String {
 }
 
 async fn discovery(State(world): State<Arc<World>>) -> Response {
-    world.lock().counts.discovery_calls += 1;
+    world.lock().tally.discovery_calls += 1;
     let issuer = world.issuer();
     let oauth = OauthEndpoints::at(&world.base);
     Json(json!({
@@ -63,7 +63,7 @@ async fn discovery(State(world): State<Arc<World>>) -> Response {
 async fn jwks(State(world): State<Arc<World>>) -> Response {
     let (published, late, refused) = {
         let mut state = world.lock();
-        state.counts.jwks_calls += 1;
+        state.tally.jwks_calls += 1;
         (state.keys.published(), state.faults.jwks_delay_ms, state.faults.jwks_status)
     };
     if late > 0 {

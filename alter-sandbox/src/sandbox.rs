@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, middleware::map_response_with_state};
 
 use crate::{
-    Call, Client, Counts, Credential, Faults, OauthEndpoints, SandboxError, TokenAlgorithm, TokenRequest,
-    api, control, idp,
+    AccountCounts, Call, Client, Counts, Credential, Faults, OauthEndpoints, SandboxError, TokenAlgorithm,
+    TokenRequest, api, control, date, idp,
     keys::SIGNING,
     net::{self, Server},
     oauth,
@@ -77,7 +77,8 @@ impl SandboxBuilder {
             .nest("/oauth", oauth::routes())
             .nest(api::PREFIX, api::routes(&world))
             .nest("/control", control::routes())
-            .with_state(Arc::clone(&world));
+            .with_state(Arc::clone(&world))
+            .layer(map_response_with_state(Arc::clone(&world), date::stamp));
         let server = Server::start(listener, local, router);
         tracing::debug!(addr = %server.addr, "sandbox listens");
         Ok(Sandbox { world, server })
@@ -135,7 +136,9 @@ impl Sandbox {
     }
 
     /// `GET` it for [`Counts`] and the current [`Faults`], `POST` a JSON object with any members of [`Faults`]
-    /// to change them; `/calls` below it lists what the API saw, as [`Call`]s.
+    /// to change them. Below it: `GET /calls` lists what the API saw, as [`Call`]s;
+    /// `GET /account?sub=&account=` answers [`AccountCounts`]; `POST /connect` and `POST /disconnect` take
+    /// `{"sub", "account"}` and `POST /advance` takes `{"seconds"}`, like the methods of these names.
     #[must_use]
     pub fn control_url(&self) -> String {
         format!("{}/control", self.world.base)
@@ -213,7 +216,28 @@ impl Sandbox {
     /// What has happened since the start.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.world.lock().counts
+        self.world.lock().tally.counts()
+    }
+
+    /// What became of the refresh tokens of one account, so that many tests can share one sandbox. All zero for
+    /// an account whose tokens were never presented.
+    ///
+    /// ```
+    /// # use alter_sandbox::Sandbox;
+    /// # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sandbox = Sandbox::builder().start().await?;
+    /// let credential = sandbox.connect("user-1", "work");
+    /// // … a thousand callers at four replicas use it …
+    /// let counts = sandbox.account_counts("user-1", "work");
+    /// assert_eq!((counts.refreshes, counts.refused_refreshes), (0, 0));
+    /// # drop(credential);
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(demo()).unwrap();
+    /// ```
+    #[must_use]
+    pub fn account_counts(&self, sub: &str, account: &str) -> AccountCounts {
+        self.world.lock().tally.account(sub, account)
     }
 
     /// The calls that the API saw, oldest first; the newest 100,000 are kept.

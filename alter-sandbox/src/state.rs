@@ -11,7 +11,7 @@ use crate::{
     api::{ApiKey, Call},
     bounded::Bounded,
     clock::Clock,
-    control::Counts,
+    counts::Tally,
     faults::Faults,
     keys::{KeyRing, KeySet, TokenAlgorithm},
     oauth::{Client, Ledger, Terms},
@@ -36,7 +36,7 @@ pub(crate) struct World {
 
 pub(crate) struct State {
     pub(crate) faults: Faults,
-    pub(crate) counts: Counts,
+    pub(crate) tally: Tally,
     pub(crate) keys: KeyRing,
     pub(crate) ledger: Ledger,
     pub(crate) api_keys: Bounded<Digest, ApiKey>,
@@ -46,7 +46,14 @@ pub(crate) struct State {
 impl State {
     /// The terms on which tokens are issued at `now_ms`.
     pub(crate) fn terms(&self, now_ms: i64) -> Terms {
-        Terms { now_ms, expires_in: self.faults.expires_in, rotate: self.faults.rotate }
+        Terms {
+            now_ms,
+            expires_in: self.faults.expires_in,
+            rotate: self.faults.rotate,
+            reuse_detection: self.faults.reuse_detection,
+            reuse_window: self.faults.reuse_window,
+            refresh_idle: self.faults.refresh_idle,
+        }
     }
 }
 
@@ -59,7 +66,7 @@ impl World {
     ) -> Self {
         let state = State {
             faults,
-            counts: Counts::default(),
+            tally: Tally::new(),
             keys: KeyRing::new(KeySet::generate()),
             ledger: Ledger::new(),
             api_keys: Bounded::new(API_KEYS),

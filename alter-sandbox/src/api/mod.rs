@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 pub(crate) use caller::{ApiKey, Caller, bearer_token, register};
 
 use crate::{
+    date,
     params::Params,
     state::{State as Remembered, World},
 };
@@ -90,13 +91,16 @@ async fn front_door(State(world): State<Arc<World>>, mut request: Request, next:
         let now_ms = world.clock.now_ms();
         let caller = caller::identify(&state, request.headers(), request.uri().query(), now_ms);
         record(&mut state, &request, caller.as_ref(), now_ms);
-        (caller, state.faults.api_status)
+        let status = state.faults.api_status.and_then(|code| StatusCode::from_u16(code).ok());
+        (caller, status.map(|status| (status, date::retry_after(&state.faults, status, now_ms))))
     };
-    if let Some(status) = fault.and_then(|code| StatusCode::from_u16(code).ok()) {
-        return match status {
+    if let Some((status, retry_after)) = fault {
+        let mut response = match status {
             StatusCode::UNAUTHORIZED => unauthorized(),
             status => problem(status, "sandbox_fault"),
         };
+        response.headers_mut().extend(retry_after.map(|value| (header::RETRY_AFTER, value)));
+        return response;
     }
     let Some(caller) = caller else { return unauthorized() };
     request.extensions_mut().insert(caller);
@@ -104,7 +108,7 @@ async fn front_door(State(world): State<Arc<World>>, mut request: Request, next:
 }
 
 fn record(state: &mut Remembered, request: &Request, caller: Option<&Caller>, now_ms: i64) {
-    state.counts.api_calls += 1;
+    state.tally.api_calls += 1;
     if state.calls.len() >= MAX_CALLS {
         state.calls.pop_front();
     }

@@ -6,9 +6,10 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::error::OauthError;
+use super::error::{DeadToken, OauthError};
 use crate::{
     bounded::Bounded,
+    counts::Owner,
     keys::random,
     state::{Digest, sha256},
 };
@@ -40,7 +41,10 @@ struct Access {
 
 struct Refresh {
     grant: GrantId,
-    spent: bool,
+    /// When it was issued or, without rotation, last used.
+    used_ms: i64,
+    /// When a rotation first spent it.
+    spent_ms: Option<i64>,
 }
 
 struct Code {
@@ -70,6 +74,8 @@ pub(crate) struct Issued {
     /// Seconds.
     pub(crate) expires_in: u64,
     pub(crate) scope: String,
+    /// Whether it was a spent refresh token, within the reuse window, that was exchanged.
+    pub(crate) forgiven: bool,
 }
 
 /// On what terms tokens are issued just now.
@@ -81,6 +87,12 @@ pub(crate) struct Terms {
     pub(crate) expires_in: u64,
     /// Whether a refresh replaces the refresh token.
     pub(crate) rotate: bool,
+    /// Whether a spent refresh token takes its grant with it.
+    pub(crate) reuse_detection: bool,
+    /// Seconds after its rotation in which a spent refresh token is taken again.
+    pub(crate) reuse_window: u64,
+    /// Seconds without use after which a refresh token is dead.
+    pub(crate) refresh_idle: Option<u64>,
 }
 
 /// Whom an access token stands for.
@@ -134,9 +146,10 @@ impl Ledger {
         );
         Issued {
             access_token: self.issue_access(id, scope, terms),
-            refresh_token: self.issue_refresh(id),
+            refresh_token: self.issue_refresh(id, terms),
             expires_in: terms.expires_in,
             scope: scope.to_owned(),
+            forgiven: false,
         }
     }
 
@@ -188,7 +201,8 @@ impl Ledger {
         Ok((issued, Identity { sub, account, nonce }))
     }
 
-    /// Spends a refresh token (RFC 6749 §6); with [`Terms::rotate`] the answer holds a new one and the old one is dead.
+    /// Spends a refresh token (RFC 6749 §6); with [`Terms::rotate`] the answer holds a new one and the old one is
+    /// dead, once [`Terms::reuse_window`] is over.
     pub(super) fn refresh(
         &mut self,
         token: &str,
@@ -198,26 +212,44 @@ impl Ledger {
     ) -> Result<Issued, OauthError> {
         let digest = sha256(token.as_bytes());
         let Some(entry) = self.refresh.get_mut(&digest) else {
-            return Err(OauthError::InvalidGrant("unknown refresh token"));
+            return Err(OauthError::DeadToken(DeadToken::Unknown));
         };
         let id = entry.grant;
-        let grant = self.grants.get(&id).filter(|grant| grant.client_id == client_id);
-        let Some(grant) = grant else { return Err(OauthError::InvalidGrant("unknown refresh token")) };
+        let grant = self.grants.get_mut(&id).filter(|grant| grant.client_id == client_id);
+        let Some(grant) = grant else { return Err(OauthError::DeadToken(DeadToken::Unknown)) };
         if grant.revoked {
-            return Err(OauthError::InvalidGrant("the grant has been revoked"));
+            return Err(OauthError::DeadToken(DeadToken::Revoked));
         }
-        if entry.spent {
-            return Err(OauthError::InvalidGrant("the refresh token has been used"));
+        if entry.spent_ms.is_some_and(|at| is_over(at, terms.reuse_window, terms.now_ms)) {
+            grant.revoked = terms.reuse_detection;
+            let dead = if terms.reuse_detection { DeadToken::Reused } else { DeadToken::Spent };
+            return Err(OauthError::DeadToken(dead));
+        }
+        if terms.refresh_idle.is_some_and(|idle| is_over(entry.used_ms, idle, terms.now_ms)) {
+            return Err(OauthError::DeadToken(DeadToken::Idle));
         }
         let scope = scope.unwrap_or(&grant.scope).to_owned();
         let granted: Vec<&str> = grant.scope.split(' ').collect();
         if !scope.split(' ').all(|wanted| granted.contains(&wanted)) {
             return Err(OauthError::InvalidScope);
         }
-        entry.spent = terms.rotate;
-        let refresh_token = if terms.rotate { self.issue_refresh(id) } else { token.to_owned() };
+        entry.used_ms = terms.now_ms;
+        let forgiven = entry.spent_ms.is_some();
+        // A window that every use moved on would never end: the first rotation counts.
+        if terms.rotate && !forgiven {
+            entry.spent_ms = Some(terms.now_ms);
+        }
+        let rotates = terms.rotate || forgiven;
+        let refresh_token = if rotates { self.issue_refresh(id, terms) } else { token.to_owned() };
         let access_token = self.issue_access(id, &scope, terms);
-        Ok(Issued { access_token, refresh_token, expires_in: terms.expires_in, scope })
+        Ok(Issued { access_token, refresh_token, expires_in: terms.expires_in, scope, forgiven })
+    }
+
+    /// Whose refresh token this is, whether or not it is still good.
+    pub(super) fn owner(&self, refresh_token: &str) -> Option<Owner> {
+        let entry = self.refresh.get(&sha256(refresh_token.as_bytes()))?;
+        let grant = self.grants.get(&entry.grant)?;
+        Some((grant.sub.clone(), grant.account.clone()))
     }
 
     /// Revokes a token (RFC 7009 §2.1): an access token alone, with a refresh token the whole grant. An unknown
@@ -272,11 +304,18 @@ impl Ledger {
         token
     }
 
-    fn issue_refresh(&mut self, grant: GrantId) -> String {
+    fn issue_refresh(&mut self, grant: GrantId, terms: Terms) -> String {
         let token = secret("rt");
-        self.refresh.insert(sha256(token.as_bytes()), Refresh { grant, spent: false });
+        let entry = Refresh { grant, used_ms: terms.now_ms, spent_ms: None };
+        self.refresh.insert(sha256(token.as_bytes()), entry);
         token
     }
+}
+
+/// Whether as many seconds have passed since `from_ms`.
+fn is_over(from_ms: i64, seconds: u64, now_ms: i64) -> bool {
+    let span_ms = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+    now_ms >= from_ms.saturating_add(span_ms)
 }
 
 /// The user who approved, for an ID token.

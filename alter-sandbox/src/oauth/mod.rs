@@ -3,8 +3,10 @@
 mod authorize;
 mod client;
 mod error;
+mod in_flight;
 mod ledger;
 mod revoke;
+mod spoil;
 mod token;
 mod userinfo;
 
@@ -17,6 +19,7 @@ use axum::{
 };
 
 pub use client::Client;
+pub(crate) use error::{DeadToken, Refusal};
 pub(crate) use ledger::{Ledger, Terms};
 
 use crate::state::World;

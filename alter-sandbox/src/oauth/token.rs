@@ -5,27 +5,26 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension, Json,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
-    error::OauthError,
+    error::{OauthError, Refusal},
+    in_flight::InFlight,
     ledger::{Identity, Issued},
+    spoil,
 };
 use crate::{
+    counts::{Event, Owner},
     faults::TokenFault,
     mint::TokenRequest,
     net::Connection,
-    params::Params,
+    params::{Params, Repeated},
     state::{State as Remembered, World},
 };
-
-/// What a firewall in front of a provider says.
-const FIREWALL: &str = "<!DOCTYPE html><html><head><title>403 Forbidden</title></head>\
-                        <body><h1>Request blocked</h1><p>Reference 18.2f6a1c02</p></body></html>";
 
 pub(super) async fn token(
     State(world): State<Arc<World>>,
@@ -33,51 +32,66 @@ pub(super) async fn token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let form = Params::parse(&body);
+    let in_flight = InFlight::begin(&world, form.as_ref().ok().and_then(|form| form.get("refresh_token")));
     // The work is done before the delay: a provider that is slow to answer has spent the token all the same.
-    let (answer, fault, delay_ms) = {
+    let (answer, fault, faults) = {
         let mut state = world.lock();
-        let answer = answer(&world, &mut state, &headers, &body);
-        (answer, state.faults.token_fault, state.faults.delay_ms)
+        let faults = state.faults.clone();
+        let fault = state.faults.take_token_fault();
+        let answer = answer(&world, &mut state, fault, &headers, form, in_flight.owner());
+        (answer, fault, faults)
     };
-    if delay_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+    if faults.delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
     }
-    if fault == TokenFault::Drop {
-        return connection.cut().await;
-    }
-    answer
+    spoil::send(fault, &faults, answer, connection, in_flight).await
 }
 
-fn answer(world: &World, state: &mut Remembered, headers: &HeaderMap, body: &Bytes) -> Response {
-    state.counts.token_calls += 1;
-    let form = Params::parse(body).map_err(OauthError::from);
+/// Does what was asked, or what the fault does in its place, and writes it into the books.
+fn answer(
+    world: &World,
+    state: &mut Remembered,
+    fault: TokenFault,
+    headers: &HeaderMap,
+    form: Result<Params, Repeated>,
+    owner: Option<&Owner>,
+) -> Response {
     let refreshing = form.as_ref().is_ok_and(|form| form.get("grant_type") == Some("refresh_token"));
-    let outcome = match state.faults.token_fault {
-        TokenFault::Html403 => return (StatusCode::FORBIDDEN, Html(FIREWALL)).into_response(),
-        TokenFault::ServerError => {
-            let error = json!({"error": "server_error", "error_description": "the sandbox was told to fail"});
-            return (StatusCode::INTERNAL_SERVER_ERROR, Json(error)).into_response();
+    let record = |state: &mut Remembered, event: Event| {
+        if refreshing || matches!(event, Event::Faulted) {
+            state.tally.record(owner, event);
         }
-        TokenFault::InvalidGrant => Err(OauthError::InvalidGrant("the sandbox was told to refuse")),
-        TokenFault::None | TokenFault::Drop => form.and_then(|form| carry_out(world, state, headers, &form)),
     };
-    if refreshing {
-        let count =
-            if outcome.is_ok() { &mut state.counts.refreshes } else { &mut state.counts.refused_refreshes };
-        *count += 1;
+    if fault != TokenFault::None {
+        record(state, Event::Faulted);
     }
-    match outcome {
-        Ok(body) => ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response(),
-        Err(error) => error.into_response(),
+    if !fault.carries_out() {
+        if matches!(fault, TokenFault::InvalidGrant | TokenFault::InvalidClient) {
+            record(state, Event::Refused(Refusal::OnDemand));
+        }
+        return spoil::instead(fault, &state.faults, world.clock.now_ms()).unwrap_or_default();
+    }
+    match form.map_err(OauthError::from).and_then(|form| carry_out(world, state, headers, &form)) {
+        Ok((mut body, forgiven)) => {
+            record(state, Event::Refreshed { forgiven });
+            spoil::members(fault, &mut body);
+            ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+        }
+        Err(error) => {
+            record(state, Event::Refused(error.refusal()));
+            error.into_response()
+        }
     }
 }
 
+/// The members of the answer, and whether a spent refresh token was forgiven.
 fn carry_out(
     world: &World,
     state: &mut Remembered,
     headers: &HeaderMap,
     form: &Params,
-) -> Result<Value, OauthError> {
+) -> Result<(Map<String, Value>, bool), OauthError> {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if !content_type.starts_with(b"application/x-www-form-urlencoded") {
         return Err(OauthError::InvalidRequest("the body is application/x-www-form-urlencoded".to_owned()));
@@ -96,12 +110,13 @@ fn carry_out(
             if openid {
                 body.insert("id_token".to_owned(), id_token(world, state, client_id, &identity).into());
             }
-            Ok(Value::Object(body))
+            Ok((body, false))
         }
         "refresh_token" => {
             let (token, scope) = (required("refresh_token")?, form.get("scope"));
             let issued = state.ledger.refresh(token, client_id, scope, terms)?;
-            Ok(Value::Object(body(issued)))
+            let forgiven = issued.forgiven;
+            Ok((body(issued), forgiven))
         }
         _ => Err(OauthError::UnsupportedGrantType),
     }
