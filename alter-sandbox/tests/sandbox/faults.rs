@@ -12,7 +12,7 @@ use super::{
     sandbox,
 };
 
-async fn control(sandbox: &Sandbox, change: &Value) -> Response {
+pub(super) async fn control(sandbox: &Sandbox, change: &Value) -> Response {
     http().post(sandbox.control_url()).json(change).send().await.unwrap()
 }
 
@@ -173,4 +173,58 @@ async fn drop_cuts_its_own_connection_and_is_carried_out_once_on_a_warm_one() {
     assert!(spend().await.is_err());
     assert_eq!(sandbox.counts().token_calls, 2, "the client has not sent it again by itself");
     assert_eq!(streaming.text().await.unwrap().lines().count(), 4);
+}
+
+#[tokio::test]
+async fn the_date_of_every_answer_is_off_by_as_much_as_was_asked() {
+    let sandbox = sandbox().await;
+    let token = sandbox.connect("user-1", "work").access_token;
+    let (me, jwks) = (format!("{}/me", sandbox.api_url()), format!("{}/jwks", sandbox.issuer()));
+    for skew in [0, -7200, 86_400] {
+        sandbox.set_faults(Faults::default().date_skew(skew));
+        for url in
+            [me.as_str(), jwks.as_str(), &sandbox.control_url(), &format!("{}/nowhere", sandbox.api_url())]
+        {
+            let answer = get(url, &token).await;
+            let dates: Vec<_> = answer.headers().get_all("date").iter().collect();
+            assert_eq!(dates.len(), 1);
+            let off = super::date(dates[0].to_str().unwrap()) - jiff::Timestamp::now().as_second();
+            assert!((skew - 2..=skew).contains(&off), "{url}: {off} instead of {skew}");
+        }
+    }
+    assert_eq!(get(&me, &token).await.status(), 200, "the header alone is wrong");
+}
+
+#[tokio::test]
+async fn every_fault_can_be_set_over_http() {
+    let sandbox = sandbox().await;
+    let change = json!({
+        "reuse_detection": true, "reuse_window": 30, "refresh_idle": 60, "token_fault": "too_many_requests",
+        "fault_times": 3, "retry_after": 5, "retry_after_as_date": true, "ok_error": "ratelimited",
+        "trickle_ms": 7, "date_skew": -9,
+    });
+    assert_eq!(control(&sandbox, &change).await.status(), 200);
+    let wanted = Faults::default()
+        .reuse_detection(true)
+        .reuse_window(30)
+        .refresh_idle(60)
+        .token_fault(TokenFault::TooManyRequests)
+        .fault_times(3)
+        .retry_after(5)
+        .retry_after_as_date(true)
+        .ok_error("ratelimited")
+        .trickle_ms(7)
+        .date_skew(-9);
+    assert_eq!(sandbox.faults(), wanted);
+    let off = json!({"refresh_idle": null, "fault_times": null, "retry_after": null});
+    control(&sandbox, &off).await;
+    let faults = sandbox.faults();
+    assert_eq!((faults.refresh_idle, faults.fault_times, faults.retry_after), (None, None, None));
+    for bad in [json!({"date_skew": 0.5}), json!({"ok_error": 1}), json!({"fault_times": -1})] {
+        assert_eq!(control(&sandbox, &bad).await.status(), 400, "{bad}");
+    }
+    for fault in TokenFault::ALL {
+        assert_eq!(control(&sandbox, &json!({"token_fault": fault})).await.status(), 200);
+        assert_eq!(sandbox.faults().token_fault, fault);
+    }
 }

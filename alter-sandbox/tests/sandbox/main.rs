@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod counts;
 mod faults;
 mod idp;
 mod oauth;
+mod program;
+mod rotation;
+mod token_faults;
 
 use alter_sandbox::Sandbox;
 use reqwest::{Client, Response};
@@ -26,6 +30,11 @@ async fn get(url: &str, bearer: &str) -> Response {
 
 async fn json(response: Response) -> Value {
     response.json().await.unwrap()
+}
+
+/// Seconds since the epoch of an HTTP date.
+fn date(text: &str) -> i64 {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).unwrap().as_second()
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ pub(super) async fn refresh(sandbox: &Sandbox, refresh_token: &str) -> Response 
     token(sandbox, &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
 }
 
-async fn refused(response: Response, error: &str) {
+pub(super) async fn refused(response: Response, error: &str) {
     assert_eq!(response.status(), 400);
     assert_eq!(response.headers()["cache-control"], "no-store");
     let body = json(response).await;
@@ -80,7 +80,7 @@ async fn refused(response: Response, error: &str) {
     assert!(body["error_description"].is_string());
 }
 
-fn text(body: &Value, name: &str) -> String {
+pub(super) fn text(body: &Value, name: &str) -> String {
     body[name].as_str().unwrap().to_owned()
 }
 
