@@ -1,9 +1,21 @@
 //! The pool of connections, and everything about them that has a limit.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    str::FromStr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{
     Client, NoTls,
     config::{Host, SslMode},
@@ -18,7 +30,9 @@ pub(super) const LANES: usize = 8;
 pub(super) const MAX_CONNECTIONS: usize = 16;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a unit of work waits for a free connection.
+/// How long calls wait for the task that tries whether a lost database is back.
+pub(super) const MOMENT: Duration = Duration::from_millis(250);
+/// How long a unit of work waits for its turn; after that its caller is told to come back.
 pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// How long the server works on one statement, milliseconds.
 const STATEMENT_MS: u32 = 10_000;
@@ -30,7 +44,7 @@ const IDLE_MS: u32 = 15_000;
 /// How long a whole transaction may take from here, the network included.
 pub(super) const TRANSACTION: Duration = Duration::from_secs(20);
 /// How long unacknowledged bytes wait before the connection counts as dead.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a PostgreSQL database is: `postgres://user:password@host:port/name` or the keyword form
 /// (`host=/run/postgresql user=alter dbname=alter`). It may hold a password, so `Debug` does not show it.
@@ -137,7 +151,44 @@ impl Mode {
 
 /// Connections to one database.
 #[derive(Clone)]
-pub(super) struct Connections(Pool);
+pub(super) struct Connections {
+    pool: Pool,
+    reach: Arc<Reach>,
+}
+
+/// Whether the database can be reached. A machine that is gone answers a connection with nothing, for [`CONNECT`]; were each
+/// call to find that out by itself, they would pile up. So one task tries, and calls are told at once that there is no database.
+struct Reach {
+    /// The last connection could not be made.
+    lost: AtomicBool,
+    /// The task that tries holds it.
+    trying: Arc<tokio::sync::Mutex<()>>,
+    /// When it began.
+    since: Mutex<Instant>,
+}
+
+impl Reach {
+    fn new() -> Self {
+        Self { lost: AtomicBool::new(false), trying: Arc::default(), since: Mutex::new(Instant::now()) }
+    }
+
+    fn since(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of how a connection was got.
+    fn got(&self, error: Option<&PoolError>) {
+        match error {
+            // All are in use, which says nothing.
+            Some(PoolError::Timeout(TimeoutType::Wait)) => {}
+            Some(error) if !self.lost.swap(true, Ordering::Relaxed) => {
+                tracing::error!(%error, "the database cannot be reached");
+            }
+            None if self.lost.swap(false, Ordering::Relaxed) => tracing::info!("the database is back"),
+            _ => {}
+        }
+    }
+}
 
 impl Connections {
     pub(super) fn new(url: &DatabaseUrl) -> Result<Self, StoreError> {
@@ -156,20 +207,45 @@ impl Connections {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::Unavailable { what: "the pool", source: Box::new(error) })?;
-        Ok(Self(pool))
+        Ok(Self { pool, reach: Arc::new(Reach::new()) })
     }
 
     /// A connection outside of any transaction.
     pub(super) async fn take(&self) -> Result<Connection, StoreError> {
-        let taken = self.0.get().await;
+        // Connections that are there may be good: the server may only have refused one more.
+        if self.reach.lost.load(Ordering::Relaxed) && self.pool.status().available == 0 {
+            self.look_for().await?;
+        }
+        let taken = self.pool.get().await;
+        self.reach.got(taken.as_ref().err());
         let taken = taken
             .map_err(|error| StoreError::Unavailable { what: "the connection", source: Box::new(error) })?;
         Ok(Connection(Some(taken)))
     }
 
+    /// Sees to it that somebody tries whether the database is back, and waits for the outcome if it comes soon.
+    async fn look_for(&self) -> Result<(), StoreError> {
+        if let Ok(trying) = Arc::clone(&self.reach.trying).try_lock_owned() {
+            *self.reach.since() = Instant::now();
+            let this = self.clone();
+            tokio::spawn(async move {
+                let got = this.pool.get().await;
+                this.reach.got(got.as_ref().err());
+                drop(trying);
+            });
+        }
+        let patience = *self.reach.since() + MOMENT;
+        let _ = timeout_at(patience, self.reach.trying.lock()).await;
+        if self.reach.lost.load(Ordering::Relaxed) {
+            let source = "it could not be reached a moment ago, and is being tried again".into();
+            return Err(StoreError::Unavailable { what: "the connection", source });
+        }
+        Ok(())
+    }
+
     /// Closes the connections that nobody uses.
     pub(super) fn let_go(&self) {
-        self.0.retain(|_, _| false);
+        self.pool.retain(|_, _| false);
     }
 }
 

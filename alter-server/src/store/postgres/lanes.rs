@@ -316,7 +316,8 @@ impl Drop for InUse<'_> {
 
 impl<'a> InUse<'a> {
     async fn take(shared: &'a Shared) -> Result<Self, StoreError> {
-        let permit = shared.free.acquire().await.map_err(|_| StoreError::Closed)?;
+        let permit = tokio::time::timeout(WAIT, shared.free.acquire()).await;
+        let permit = permit.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
         // The lane that was used last: with little to do there is one chain, not eight.
         let lane = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Ok(Self { shared, lane, _permit: permit })
@@ -365,8 +366,11 @@ impl<'a> InUse<'a> {
         let value = match result {
             Ok(value) => value,
             Err(error) => {
-                // Otherwise the connection is closed, which undoes the transaction as well.
-                if in_time(async { Ok(sql.batch_execute("ROLLBACK").await?) }).await.is_ok() {
+                // Otherwise the connection is closed, which undoes the transaction as well. One that was too slow to
+                // answer is not asked again.
+                if !is_late(&error)
+                    && in_time(async { Ok(sql.batch_execute("ROLLBACK").await?) }).await.is_ok()
+                {
                     connection.give_back();
                 }
                 return Err(if may_go_better(&error) { Failed::Again(error) } else { Failed::Final(error) });
@@ -394,6 +398,10 @@ impl<'a> InUse<'a> {
 fn may_go_better(error: &StoreError) -> bool {
     let waited = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
     partitions::missing(error) || is_broken(error) || state(error).is_some_and(|state| waited.contains(state))
+}
+
+fn is_late(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable { source, .. } if source.is::<tokio::time::error::Elapsed>())
 }
 
 fn is_broken(error: &StoreError) -> bool {

@@ -18,6 +18,8 @@ mod connect;
 mod grants;
 mod keys;
 mod lanes;
+#[cfg(test)]
+mod outage;
 mod partitions;
 mod providers;
 mod release;
