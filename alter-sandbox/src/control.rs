@@ -11,15 +11,15 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     api::Call,
-    counts::{AccountCounts, Counts},
+    counts::{AccountCounts, Counts, Owner},
     faults::{BadChange, Faults},
     oauth,
     params::Params,
-    state::World,
+    state::{State as Remembered, World},
 };
 
 /// Longest time the clock is moved at once, in seconds: ten years.
@@ -50,6 +50,29 @@ struct Whose {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct AccountChange {
+    sub: String,
+    account: String,
+    faults: Value,
+}
+
+#[derive(Serialize)]
+struct AccountReport {
+    #[serde(flatten)]
+    counts: AccountCounts,
+    /// The account's own, if it has any.
+    faults: Option<Faults>,
+}
+
+impl AccountReport {
+    fn of(state: &Remembered, owner: &Owner) -> Self {
+        let faults = state.account_faults.get(owner).cloned().flatten();
+        Self { counts: state.tally.account(owner), faults }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Advance {
     seconds: u64,
 }
@@ -58,7 +81,7 @@ pub(crate) fn routes() -> Router<Arc<World>> {
     Router::new()
         .route("/", get(report).post(change))
         .route("/calls", get(calls))
-        .route("/account", get(account))
+        .route("/account", get(account).post(change_account))
         .route("/connect", post(connect))
         .route("/disconnect", post(disconnect))
         .route("/advance", post(advance))
@@ -75,14 +98,18 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadChange> {
         .map_err(|error| BadChange::new(None, &format!("the body is not the JSON wanted: {error}"), &[]))
 }
 
-fn whose(body: &[u8]) -> Result<Whose, BadChange> {
-    let whose: Whose = read(body)?;
-    for (field, name) in [("sub", &whose.sub), ("account", &whose.account)] {
+fn whose(body: &[u8]) -> Result<Owner, BadChange> {
+    let Whose { sub, account } = read(body)?;
+    named(sub, account)
+}
+
+fn named(sub: String, account: String) -> Result<Owner, BadChange> {
+    for (field, name) in [("sub", &sub), ("account", &account)] {
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(BadChange::new(Some(field), "between 1 and 2048 bytes", &[]));
         }
     }
-    Ok(whose)
+    Ok((sub, account))
 }
 
 async fn report(State(world): State<Arc<World>>) -> Json<Report> {
@@ -106,18 +133,30 @@ async fn calls(State(world): State<Arc<World>>) -> Json<Vec<Call>> {
 async fn account(
     State(world): State<Arc<World>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<AccountCounts>, BadChange> {
+) -> Result<Json<AccountReport>, BadChange> {
     let params = Params::parse(query.unwrap_or_default().as_bytes())
         .map_err(|repeated| BadChange::new(Some(&repeated.0), "it occurs more than once", &[]))?;
     let wanted =
         |name: &str| params.get(name).ok_or_else(|| BadChange::new(Some(name), "it is missing", &[]));
-    let (sub, account) = (wanted("sub")?, wanted("account")?);
-    Ok(Json(world.lock().tally.account(sub, account)))
+    let owner = (wanted("sub")?.to_owned(), wanted("account")?.to_owned());
+    Ok(Json(AccountReport::of(&world.lock(), &owner)))
+}
+
+async fn change_account(
+    State(world): State<Arc<World>>,
+    body: Bytes,
+) -> Result<Json<AccountReport>, BadChange> {
+    let AccountChange { sub, account, faults } = read(&body)?;
+    let owner = named(sub, account)?;
+    let mut state = world.lock();
+    let own = if faults.is_null() { None } else { Some(state.token_faults(Some(&owner)).changed(&faults)?) };
+    state.account_faults.insert(owner.clone(), own);
+    Ok(Json(AccountReport::of(&state, &owner)))
 }
 
 async fn connect(State(world): State<Arc<World>>, body: Bytes) -> Result<Response, BadChange> {
-    let whose = whose(&body)?;
-    let credential = oauth::connect(&world, &whose.sub, &whose.account);
+    let (sub, account) = whose(&body)?;
+    let credential = oauth::connect(&world, &sub, &account);
     let answer = json!({
         "access_token": credential.access_token,
         "refresh_token": credential.refresh_token,
@@ -129,8 +168,8 @@ async fn connect(State(world): State<Arc<World>>, body: Bytes) -> Result<Respons
 }
 
 async fn disconnect(State(world): State<Arc<World>>, body: Bytes) -> Result<Response, BadChange> {
-    let whose = whose(&body)?;
-    let ended = world.lock().ledger.disconnect(&whose.sub, &whose.account);
+    let (sub, account) = whose(&body)?;
+    let ended = world.lock().ledger.disconnect(&sub, &account);
     Ok(Json(json!({ "grants": ended })).into_response())
 }
 

@@ -185,7 +185,7 @@ impl Tally {
         }
     }
 
-    pub(crate) fn account(&self, sub: &str, account: &str) -> AccountCounts {
-        self.accounts.get(&(sub.to_owned(), account.to_owned())).copied().unwrap_or_default()
+    pub(crate) fn account(&self, owner: &Owner) -> AccountCounts {
+        self.accounts.get(owner).copied().unwrap_or_default()
     }
 }

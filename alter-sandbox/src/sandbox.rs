@@ -137,7 +137,8 @@ impl Sandbox {
 
     /// `GET` it for [`Counts`] and the current [`Faults`], `POST` a JSON object with any members of [`Faults`]
     /// to change them. Below it: `GET /calls` lists what the API saw, as [`Call`]s;
-    /// `GET /account?sub=&account=` answers [`AccountCounts`]; `POST /connect` and `POST /disconnect` take
+    /// `GET /account?sub=&account=` answers [`AccountCounts`] and `faults`, the account's own or
+    /// null; `POST /account` takes `{"sub", "account", "faults"}`; `POST /connect` and `POST /disconnect` take
     /// `{"sub", "account"}` and `POST /advance` takes `{"seconds"}`, like the methods of these names.
     #[must_use]
     pub fn control_url(&self) -> String {
@@ -207,6 +208,16 @@ impl Sandbox {
         self.world.lock().faults = faults;
     }
 
+    /// Gives one account faults of its own at the token endpoint, instead of everybody's and not on top of
+    /// them, so that a slow provider and a hostile one can be one sandbox. `None` ends that.
+    ///
+    /// They are in force for calls that present a refresh token of this account, and for
+    /// [`Sandbox::connect`]; their `date_skew`, `api_status` and `jwks_*` mean nothing.
+    pub fn set_account_faults(&self, sub: &str, account: &str, faults: impl Into<Option<Faults>>) {
+        let owner = (sub.to_owned(), account.to_owned());
+        self.world.lock().account_faults.insert(owner, faults.into());
+    }
+
     /// The faults in force.
     #[must_use]
     pub fn faults(&self) -> Faults {
@@ -237,7 +248,7 @@ impl Sandbox {
     /// ```
     #[must_use]
     pub fn account_counts(&self, sub: &str, account: &str) -> AccountCounts {
-        self.world.lock().tally.account(sub, account)
+        self.world.lock().tally.account(&(sub.to_owned(), account.to_owned()))
     }
 
     /// The calls that the API saw, oldest first; the newest 100,000 are kept.

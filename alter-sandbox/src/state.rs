@@ -11,13 +11,14 @@ use crate::{
     api::{ApiKey, Call},
     bounded::Bounded,
     clock::Clock,
-    counts::Tally,
+    counts::{Owner, Tally},
     faults::Faults,
     keys::{KeyRing, KeySet, TokenAlgorithm},
-    oauth::{Client, Ledger, Terms},
+    oauth::{Client, Ledger},
 };
 
 const API_KEYS: usize = 10_000;
+const ACCOUNT_FAULTS: usize = 200_000;
 
 /// SHA-256 of a secret: what is kept instead of it.
 pub(crate) type Digest = [u8; 32];
@@ -36,6 +37,8 @@ pub(crate) struct World {
 
 pub(crate) struct State {
     pub(crate) faults: Faults,
+    /// `None` where they have been taken back.
+    pub(crate) account_faults: Bounded<Owner, Option<Faults>>,
     pub(crate) tally: Tally,
     pub(crate) keys: KeyRing,
     pub(crate) ledger: Ledger,
@@ -44,15 +47,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The terms on which tokens are issued at `now_ms`.
-    pub(crate) fn terms(&self, now_ms: i64) -> Terms {
-        Terms {
-            now_ms,
-            expires_in: self.faults.expires_in,
-            rotate: self.faults.rotate,
-            reuse_detection: self.faults.reuse_detection,
-            reuse_window: self.faults.reuse_window,
-            refresh_idle: self.faults.refresh_idle,
+    /// The faults that the token endpoint has for this account: its own, or everybody's.
+    pub(crate) fn token_faults(&mut self, owner: Option<&Owner>) -> &mut Faults {
+        match owner.and_then(|owner| self.account_faults.get_mut(owner)) {
+            Some(Some(own)) => own,
+            _ => &mut self.faults,
         }
     }
 }
@@ -66,6 +65,7 @@ impl World {
     ) -> Self {
         let state = State {
             faults,
+            account_faults: Bounded::new(ACCOUNT_FAULTS),
             tally: Tally::new(),
             keys: KeyRing::new(KeySet::generate()),
             ledger: Ledger::new(),

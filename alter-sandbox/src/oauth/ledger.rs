@@ -10,6 +10,7 @@ use super::error::{DeadToken, OauthError};
 use crate::{
     bounded::Bounded,
     counts::Owner,
+    faults::Faults,
     keys::random,
     state::{Digest, sha256},
 };
@@ -93,6 +94,19 @@ pub(crate) struct Terms {
     pub(crate) reuse_window: u64,
     /// Seconds without use after which a refresh token is dead.
     pub(crate) refresh_idle: Option<u64>,
+}
+
+impl Terms {
+    pub(crate) fn of(faults: &Faults, now_ms: i64) -> Self {
+        Self {
+            now_ms,
+            expires_in: faults.expires_in,
+            rotate: faults.rotate,
+            reuse_detection: faults.reuse_detection,
+            reuse_window: faults.reuse_window,
+            refresh_idle: faults.refresh_idle,
+        }
+    }
 }
 
 /// Whom an access token stands for.

@@ -20,7 +20,8 @@ use axum::{
 
 pub use client::Client;
 pub(crate) use error::{DeadToken, Refusal};
-pub(crate) use ledger::{Ledger, Terms};
+pub(crate) use ledger::Ledger;
+use ledger::Terms;
 
 use crate::state::World;
 
@@ -93,7 +94,8 @@ pub(crate) fn routes() -> Router<Arc<World>> {
 /// The issue path of the code flow, without the browser.
 pub(crate) fn connect(world: &World, sub: &str, account: &str) -> Credential {
     let mut state = world.lock();
-    let terms = state.terms(world.clock.now_ms());
+    let owner = (sub.to_owned(), account.to_owned());
+    let terms = Terms::of(state.token_faults(Some(&owner)), world.clock.now_ms());
     let client_id = &world.clients[0].client_id;
     let issued = state.ledger.grant(client_id, sub, account, "read write", terms);
     Credential {

@@ -14,12 +14,12 @@ use serde_json::{Map, Value};
 use super::{
     error::{OauthError, Refusal},
     in_flight::InFlight,
-    ledger::{Identity, Issued},
+    ledger::{Identity, Issued, Terms},
     spoil,
 };
 use crate::{
     counts::{Event, Owner},
-    faults::TokenFault,
+    faults::{Faults, TokenFault},
     mint::TokenRequest,
     net::Connection,
     params::{Params, Repeated},
@@ -37,9 +37,10 @@ pub(super) async fn token(
     // The work is done before the delay: a provider that is slow to answer has spent the token all the same.
     let (answer, fault, faults) = {
         let mut state = world.lock();
-        let faults = state.faults.clone();
-        let fault = state.faults.take_token_fault();
-        let answer = answer(&world, &mut state, fault, &headers, form, in_flight.owner());
+        let current = state.token_faults(in_flight.owner());
+        let faults = current.clone();
+        let fault = current.take_token_fault();
+        let answer = answer(&world, &mut state, (fault, &faults), &headers, form, in_flight.owner());
         (answer, fault, faults)
     };
     if faults.delay_ms > 0 {
@@ -52,7 +53,7 @@ pub(super) async fn token(
 fn answer(
     world: &World,
     state: &mut Remembered,
-    fault: TokenFault,
+    (fault, faults): (TokenFault, &Faults),
     headers: &HeaderMap,
     form: Result<Params, Repeated>,
     owner: Option<&Owner>,
@@ -70,9 +71,9 @@ fn answer(
         if matches!(fault, TokenFault::InvalidGrant | TokenFault::InvalidClient) {
             record(state, Event::Refused(Refusal::OnDemand));
         }
-        return spoil::instead(fault, &state.faults, world.clock.now_ms()).unwrap_or_default();
+        return spoil::instead(fault, faults, world.clock.now_ms()).unwrap_or_default();
     }
-    match form.map_err(OauthError::from).and_then(|form| carry_out(world, state, headers, &form)) {
+    match form.map_err(OauthError::from).and_then(|form| carry_out(world, state, faults, headers, &form)) {
         Ok((mut body, forgiven)) => {
             record(state, Event::Refreshed { forgiven });
             spoil::members(fault, &mut body);
@@ -89,6 +90,7 @@ fn answer(
 fn carry_out(
     world: &World,
     state: &mut Remembered,
+    faults: &Faults,
     headers: &HeaderMap,
     form: &Params,
 ) -> Result<(Map<String, Value>, bool), OauthError> {
@@ -99,7 +101,7 @@ fn carry_out(
     let client_id = &world.authenticate(headers, form)?.client_id;
     let required =
         |name: &str| form.get(name).ok_or_else(|| OauthError::InvalidRequest(format!("{name} is missing")));
-    let terms = state.terms(world.clock.now_ms());
+    let terms = Terms::of(faults, world.clock.now_ms());
     match required("grant_type")? {
         "authorization_code" => {
             let (code, redirect_uri) = (required("code")?, required("redirect_uri")?);

@@ -228,3 +228,31 @@ async fn every_fault_can_be_set_over_http() {
         assert_eq!(sandbox.faults().token_fault, fault);
     }
 }
+
+#[tokio::test]
+async fn an_account_may_have_faults_of_its_own() {
+    let sandbox = sandbox().await;
+    let own =
+        Faults::default().rotate(true).expires_in(60).token_fault(TokenFault::ServerError).fault_times(1);
+    sandbox.set_account_faults("user-1", "work", own);
+    sandbox.set_faults(Faults::default().token_fault(TokenFault::Html403));
+    let (work, home) = (sandbox.connect("user-1", "work"), sandbox.connect("user-1", "home"));
+    assert_eq!((work.expires_in, home.expires_in), (60, 3600));
+    let status = async |held: &str| refresh(&sandbox, held).await.status().as_u16();
+    assert_eq!(status(&work.refresh_token).await, 500);
+    assert_eq!(status(&home.refresh_token).await, 403);
+    assert_eq!(status(&work.refresh_token).await, 200);
+    assert_eq!(status(&work.refresh_token).await, 400, "it was spent");
+
+    // Over HTTP they are changed member by member, and taken back with null.
+    let url = format!("{}/account", sandbox.control_url());
+    let change = async |faults: Value| {
+        let change = json!({"sub": "user-1", "account": "work", "faults": faults});
+        body(http().post(&url).json(&change).send().await.unwrap()).await
+    };
+    let changed = change(json!({"delay_ms": 1})).await;
+    assert_eq!((&changed["faults"]["delay_ms"], &changed["faults"]["rotate"]), (&json!(1), &json!(true)));
+    assert_eq!(changed["refreshes"], 1);
+    assert_eq!(change(Value::Null).await["faults"], Value::Null);
+    assert_eq!(status(&work.refresh_token).await, 403);
+}
