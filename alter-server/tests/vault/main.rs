@@ -5,4 +5,6 @@ mod answers;
 mod attacks;
 mod command_line;
 mod in_process;
+#[cfg(feature = "postgres")]
+mod replicas;
 mod support;

@@ -32,7 +32,9 @@ pub(super) const MAX_CONNECTIONS: usize = 16;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long calls wait for the task that tries whether a lost database is back.
 pub(super) const MOMENT: Duration = Duration::from_millis(250);
-/// How long a unit of work waits for its turn; after that its caller is told to come back.
+/// How long a unit of work waits for a lane; after that its caller is told to come back.
+pub(super) const TURN: Duration = Duration::from_secs(10);
+/// How long a unit of work waits for a free connection.
 pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// How long the server works on one statement, milliseconds.
 const STATEMENT_MS: u32 = 10_000;

@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     audit,
     columns::{execute, micros, params, state},
-    connect::{Connections, LANES, MAX_CONNECTIONS, Mode, TRANSACTION, WAIT},
+    connect::{Connections, LANES, MAX_CONNECTIONS, Mode, TRANSACTION, TURN, WAIT},
     partitions::{self, Table, Wanted},
 };
 use crate::{
@@ -316,7 +316,7 @@ impl Drop for InUse<'_> {
 
 impl<'a> InUse<'a> {
     async fn take(shared: &'a Shared) -> Result<Self, StoreError> {
-        let permit = tokio::time::timeout(WAIT, shared.free.acquire()).await;
+        let permit = tokio::time::timeout(TURN, shared.free.acquire()).await;
         let permit = permit.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
         // The lane that was used last: with little to do there is one chain, not eight.
         let lane = shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).pop();
