@@ -12,7 +12,7 @@ mod rotation;
 mod token_faults;
 
 use alter_sandbox::Sandbox;
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 use serde_json::Value;
 
 async fn sandbox() -> Sandbox {
@@ -20,8 +20,16 @@ async fn sandbox() -> Sandbox {
 }
 
 /// No redirects, no proxy, no cookies: what is seen is what the sandbox answered.
+fn builder() -> ClientBuilder {
+    Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy()
+}
+
+/// A new connection for every call. One client for each test, since making one reads all root certificates.
 fn http() -> Client {
-    Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+    thread_local! {
+        static HTTP: Client = builder().pool_max_idle_per_host(0).build().unwrap();
+    }
+    HTTP.with(Client::clone)
 }
 
 async fn get(url: &str, bearer: &str) -> Response {
