@@ -65,6 +65,7 @@
 //! | what was done | [`audit`] |
 //! | what is counted and timed | [`telemetry`] |
 //! | whose JWTs are taken | [`idp`] |
+//! | what a token endpoint's answer means | [`oauth`] |
 //! | tests of your own | `testkit` (feature `dev`) |
 //!
 //! # Features
@@ -87,6 +88,7 @@ pub mod cli;
 pub mod dev;
 pub mod domain;
 pub mod idp;
+pub mod oauth;
 pub mod resolve;
 pub mod seal;
 mod serve;

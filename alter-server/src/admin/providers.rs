@@ -7,8 +7,8 @@ use secrecy::SecretString;
 use super::{Admin, AdminError, invalid};
 use crate::{
     domain::{
-        AdditionalInjection, AppConfig, AppId, IdpConfig, Injection, InjectionTarget, Provider, ProviderId,
-        PutProvider, ValueSource,
+        AdditionalInjection, AppConfig, AppId, ClientAuth, IdpConfig, Injection, InjectionTarget, Provider,
+        ProviderId, PutProvider, ValueSource,
     },
     idp,
 };
@@ -87,6 +87,13 @@ impl InjectionStyle {
     pub(super) const QUERY_VALUE: &'static str = QUERY_VALUE;
 }
 
+fn client_secret_fits(secret: &SecretString) -> bool {
+    use secrecy::ExposeSecret;
+
+    let text = secret.expose_secret();
+    (1..=8_192).contains(&text.len()) && !text.contains(char::is_control)
+}
+
 impl Admin {
     /// Sets where the app's users come from, after the issuer's keys were fetched once: nothing is stored that cannot
     /// work. Replaces the identity provider that was set before.
@@ -123,7 +130,7 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`] if [`Provider::check`] refuses it, [`AdminError::Conflict`] if its kind would change while
+    /// [`AdminError::Invalid`] if [`Provider::check`] refuses it, or a public client is given a secret, [`AdminError::Conflict`] if its kind would change while
     /// it is in use.
     pub async fn put_provider(
         &self,
@@ -132,6 +139,17 @@ impl Admin {
         client_secret: Option<SecretString>,
     ) -> Result<Provider, AdminError> {
         provider.check().map_err(|error| invalid(error.to_string()))?;
+        let public = provider.oauth.as_ref().is_some_and(|oauth| oauth.client_auth == ClientAuth::None);
+        if public && client_secret.is_some() {
+            return Err(invalid(
+                "a public client (client_auth none) has no client secret: leave it out, or choose post or basic",
+            ));
+        }
+        if let Some(secret) = &client_secret
+            && !client_secret_fits(secret)
+        {
+            return Err(invalid("a client secret is 1 to 8192 bytes without control characters"));
+        }
         let put = PutProvider { app_id: app, provider, client_secret };
         Ok(self.store().put_provider(self.by(), put).await?)
     }

@@ -26,11 +26,12 @@ pub use id::{
     ActorId, AgentId, AppId, AuditId, GrantId, InvalidId, KeyId, RunId, SecretId, TokenGeneration, UserId,
 };
 pub use key::{ApiKey, KeyDigest, KeyKind, KeyMaterial, KeyStatus, NewKey, Scope};
-pub(crate) use provider::is_credential_name;
 pub use provider::{
     AdditionalInjection, Destination, HostPattern, Injection, InjectionTarget, InvalidProvider,
     OAuthSettings, Provider, ProviderId, ProviderKind, PutProvider, Refreshing, ValueSource,
 };
+pub(crate) use provider::{endpoint_url, is_credential_name};
+pub(crate) use refresh::RESERVED_MEMBERS;
 pub use refresh::{
     ClientAuth, CredentialVersion, DEFAULT_MARGIN_SECONDS, FailureCode, GrantHealth, RefreshFailure,
     RefreshSettings, Rotation,

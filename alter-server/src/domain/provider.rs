@@ -309,6 +309,16 @@ impl Destination {
     }
 }
 
+/// An endpoint of a provider: read as [`Destination`] reads a URL, and without a fragment.
+pub(crate) fn endpoint_url(text: &str) -> Result<Url, InvalidProvider> {
+    Destination::parse(text).map_err(|rule| InvalidProvider(rule.to_owned()))?;
+    let url = Url::parse(text).map_err(|_| InvalidProvider("the URL does not parse".to_owned()))?;
+    if url.fragment().is_some() {
+        return Err(InvalidProvider("the URL has a fragment".to_owned()));
+    }
+    Ok(url)
+}
+
 /// An app's registration at an OAuth provider. All endpoints are optional: an imported token without a refresh token needs
 /// none, refreshing needs `token_url` and `client_id`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -337,6 +347,36 @@ pub struct OAuthSettings {
     /// How tokens are refreshed.
     #[serde(default)]
     pub refresh: RefreshSettings,
+}
+
+impl OAuthSettings {
+    fn check(&self) -> Result<(), InvalidProvider> {
+        let fail = |text: &str| Err(InvalidProvider(text.to_owned()));
+        let endpoints = [
+            ("authorize_url", &self.authorize_url),
+            ("token_url", &self.token_url),
+            ("revoke_url", &self.revoke_url),
+            ("userinfo_url", &self.userinfo_url),
+        ];
+        for (name, url) in endpoints {
+            if let Some(url) = url {
+                endpoint_url(url)
+                    .map_err(|InvalidProvider(rule)| InvalidProvider(format!("{name}: {rule}")))?;
+            }
+        }
+        if let Some(id) = &self.client_id
+            && (!(1..=1_000).contains(&id.len()) || id.contains(char::is_control))
+        {
+            return fail("client_id is 1 to 1000 bytes without control characters");
+        }
+        let scope = |scope: &String| {
+            scope.is_empty() || scope.contains(|c: char| c.is_whitespace() || c.is_control())
+        };
+        if self.scopes.len() > 1_000 || self.scopes.iter().any(scope) {
+            return fail("at most 1000 scopes are possible, none of them empty or with white space in it");
+        }
+        self.refresh.check()
+    }
 }
 
 /// A provider as it is kept and read. No secret is in it: the client secret is sealed in a column of its own.
@@ -390,6 +430,9 @@ impl Provider {
         }
         if self.kind == ProviderKind::ManagedSecret && self.oauth.is_some() {
             return fail("a managed-secret provider has no OAuth settings");
+        }
+        if let Some(oauth) = &self.oauth {
+            oauth.check()?;
         }
         Ok(())
     }

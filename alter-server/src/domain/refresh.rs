@@ -10,6 +10,27 @@ use super::{AppId, GrantId, InvalidProvider, TokenGeneration};
 /// Seconds before its end at which an access token is refreshed, unless the provider's settings say otherwise.
 pub const DEFAULT_MARGIN_SECONDS: u32 = 300;
 
+/// The longest margin, reuse window: a day, in seconds.
+const DAY: u32 = 86_400;
+/// A refresh token that dies sooner when it is not used cannot be kept alive: an hour, in seconds.
+const SHORTEST_IDLE: u64 = 3_600;
+/// Ten years, in seconds: what is longer was meant in other units.
+const LONGEST: u64 = 315_360_000;
+
+/// Members that are ours to set; a provider's further members never replace them.
+pub(crate) const RESERVED_MEMBERS: [&str; 10] = [
+    "grant_type",
+    "refresh_token",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "scope",
+    "code",
+    "redirect_uri",
+    "code_verifier",
+];
+
 /// How the app proves itself at the token endpoint (RFC 6749 §2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +79,44 @@ pub struct RefreshSettings {
     /// Further form members that the provider wants.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, String>,
+}
+
+impl RefreshSettings {
+    /// Checks the limits of each setting.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that does not hold.
+    pub(crate) fn check(&self) -> Result<(), InvalidProvider> {
+        let fail = |text: &str| Err(InvalidProvider(text.to_owned()));
+        if self.margin_seconds.is_some_and(|seconds| seconds > DAY) {
+            return fail("the refresh margin is at most one day");
+        }
+        if self.reuse_window_seconds.is_some_and(|seconds| seconds > DAY) {
+            return fail("the reuse window is at most one day");
+        }
+        if self.idle_seconds.is_some_and(|seconds| !(SHORTEST_IDLE..=LONGEST).contains(&seconds)) {
+            return fail("the idle time of refresh tokens is one hour to ten years");
+        }
+        if self.assumed_lifetime_seconds.is_some_and(|seconds| !(1..=LONGEST).contains(&seconds)) {
+            return fail("the assumed lifetime of access tokens is one second to ten years");
+        }
+        if self.extra.len() > 20 {
+            return fail("at most 20 further members can be sent with a refresh");
+        }
+        for (name, value) in &self.extra {
+            let plain = |text: &str| !text.contains(char::is_control);
+            if RESERVED_MEMBERS.contains(&name.as_str()) {
+                return Err(InvalidProvider(format!("the member {name} of a refresh is set by the vault")));
+            }
+            if !(1..=100).contains(&name.len()) || value.len() > 1_000 || !plain(name) || !plain(value) {
+                return fail(
+                    "a further member of a refresh has a name of 1 to 100 bytes and a value of at most 1000, without control characters",
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

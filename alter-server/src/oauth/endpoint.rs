@@ -1,0 +1,228 @@
+//! One call of a token endpoint.
+
+use std::{error::Error, fmt, time::Duration};
+
+use alter_core::{clock::SharedClock, wire::url::is_loopback};
+use http::header;
+use jiff::Timestamp;
+use reqwest::{Client, redirect};
+use secrecy::SecretString;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::{
+    Answer, ClockOffsets, Spent, TokenFailure,
+    classify::{self, classify},
+    form::{self, Form},
+};
+use crate::domain::{FailureCode, Refreshing, endpoint_url};
+
+/// The limits of one call. The defaults are the right ones outside tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For name, connection and TLS together: 10 s.
+    pub connect: Duration,
+    /// For all of it: 120 s. Longer than [`Self::connect`].
+    pub whole: Duration,
+    /// For silence inside a body: 30 s.
+    pub idle: Duration,
+    /// Largest body, in bytes: 256 KiB.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            whole: Duration::from_secs(120),
+            idle: Duration::from_secs(30),
+            body: 256 * 1024,
+        }
+    }
+}
+
+/// The HTTP client could not be set up: the system's certificates or its resolver cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client for token endpoints cannot be set up")]
+pub struct ClientSetup(#[source] reqwest::Error);
+
+/// What to ask.
+#[derive(Debug, Clone, Copy)]
+pub struct RefreshCall<'a> {
+    /// Whom, as which client.
+    pub refreshing: Refreshing<'a>,
+    /// The client's secret; not sent by a public client.
+    pub client_secret: Option<&'a SecretString>,
+    /// The refresh token to present.
+    pub refresh_token: &'a SecretString,
+}
+
+/// New tokens, and when they came.
+#[derive(Debug, Clone)]
+pub struct TokenAnswer {
+    /// The access token: fit to be handed to a client (spec/01 §5.1).
+    pub access_token: SecretString,
+    /// The refresh token to use from now on; `None` keeps the present one.
+    pub refresh_token: Option<SecretString>,
+    /// Life of the access token, to be counted from [`Self::sent_at`]: it cannot have begun earlier. At most ten years.
+    pub expires_in: Option<Duration>,
+    /// Scopes, if the answer names them.
+    pub scopes: Option<Vec<String>>,
+    /// When the request began to be sent.
+    pub sent_at: Instant,
+    /// When the answer was complete.
+    pub arrived: Instant,
+    /// The provider's `Date`, UTC.
+    pub date: Option<Timestamp>,
+}
+
+/// Asks token endpoints.
+///
+/// `https` only, `http` on loopback; no redirects, no cookies, nothing asked twice. Each call has a connection of its own:
+/// a kept one may be closed by the provider just as a request goes out, and then nobody knows whether a refresh token was
+/// spent. `HTTPS_PROXY` and `NO_PROXY` of the environment count, except for loopback; a proxy sees the host and nothing else.
+pub struct TokenEndpoint {
+    outside: Client,
+    loopback: Client,
+    limits: Limits,
+    clock: SharedClock,
+    offsets: ClockOffsets,
+}
+
+impl fmt::Debug for TokenEndpoint {
+    // Without the clients: theirs shows proxies, which may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenEndpoint").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl TokenEndpoint {
+    /// With the usual limits.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientSetup`].
+    pub fn new(clock: SharedClock) -> Result<Self, ClientSetup> {
+        Self::with_limits(clock, Limits::default())
+    }
+
+    /// With limits of one's own: for tests.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientSetup`].
+    pub fn with_limits(clock: SharedClock, limits: Limits) -> Result<Self, ClientSetup> {
+        let client = || {
+            Client::builder()
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                .retry(reqwest::retry::never())
+                .http1_only()
+                .pool_max_idle_per_host(0)
+                .connect_timeout(limits.connect)
+                .user_agent(concat!("alter-rs/", env!("CARGO_PKG_VERSION")))
+        };
+        Ok(Self {
+            outside: client().https_only(true).build().map_err(ClientSetup)?,
+            // A proxy from the environment knows nothing of this machine's loopback.
+            loopback: client().no_proxy().build().map_err(ClientSetup)?,
+            limits,
+            clock,
+            offsets: ClockOffsets::default(),
+        })
+    }
+
+    /// What is known of the clocks of the hosts that were asked.
+    #[must_use]
+    pub fn offsets(&self) -> &ClockOffsets {
+        &self.offsets
+    }
+
+    /// Presents a refresh token once. If the returned future is dropped, the request may have been sent.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenFailure`]: nothing could be sent, no answer came, or the answer says no.
+    pub async fn refresh(&self, asked: &RefreshCall<'_>) -> Result<TokenAnswer, TokenFailure> {
+        let unsent = |code, why: &str| TokenFailure::new(code, why, Spent::No);
+        let url = endpoint_url(asked.refreshing.token_url)
+            .map_err(|error| unsent(FailureCode::NotRefreshable, &format!("token_url: {error}")))?;
+        let Form { body, authorization, scrub } =
+            form::write(asked).map_err(|why| unsent(FailureCode::NotRefreshable, why))?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let client = if is_loopback(&url) { &self.loopback } else { &self.outside };
+        let mut request = client
+            .post(url)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body);
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+
+        let sent_at = Instant::now();
+        let deadline = sent_at + self.limits.whole;
+        let mut answer = timeout_at(deadline, request.send())
+            .await
+            .map_err(|_| TokenFailure::new(FailureCode::NoAnswer, "no answer in time", Spent::Maybe))?
+            .map_err(|error| unanswered(&error))?;
+        let ours = self.clock.now();
+        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+        let date = classify::date(&headers);
+        if let Some(date) = date {
+            self.offsets.observe(&host, date, ours);
+        }
+        let now = self.offsets.their_time(&host, ours);
+        let body = self.body(&mut answer, deadline).await;
+        let arrived = Instant::now();
+        let body = body.map_err(|what| classify::without_body(status, &headers, now, what))?;
+        let tokens = classify(&Answer { status, headers: &headers, body: &body }, now, &scrub)?;
+        Ok(TokenAnswer {
+            access_token: tokens.access_token,
+            refresh_token: tokens.refresh_token,
+            expires_in: tokens.expires_in,
+            scopes: tokens.scopes,
+            sent_at,
+            arrived,
+            date,
+        })
+    }
+
+    /// The whole body, or why not.
+    async fn body(
+        &self,
+        answer: &mut reqwest::Response,
+        deadline: Instant,
+    ) -> Result<Zeroizing<Vec<u8>>, (FailureCode, &'static str)> {
+        let mut body = Zeroizing::new(Vec::new());
+        loop {
+            let until = deadline.min(Instant::now() + self.limits.idle);
+            let chunk = match timeout_at(until, answer.chunk()).await {
+                Err(_) => return Err((FailureCode::NoAnswer, "the answer did not come to its end in time")),
+                Ok(Err(_)) => return Err((FailureCode::NoAnswer, "the answer was cut off")),
+                Ok(Ok(None)) => return Ok(body),
+                Ok(Ok(Some(chunk))) => chunk,
+            };
+            if body.len() + chunk.len() > self.limits.body {
+                return Err((FailureCode::Unreadable, "the answer is too large for a token endpoint"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+}
+
+/// What a failed exchange means, in our words: reqwest's own text repeats the address.
+fn unanswered(error: &reqwest::Error) -> TokenFailure {
+    if error.is_connect() {
+        let what = if error.is_timeout() { "no connection in time" } else { "no connection" };
+        return TokenFailure::new(FailureCode::Unreachable, what, Spent::No);
+    }
+    let mut causes =
+        std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source());
+    if causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)) {
+        return TokenFailure::new(FailureCode::Unreadable, "the answer is not HTTP", Spent::Maybe);
+    }
+    let what =
+        if error.is_timeout() { "no answer in time" } else { "the connection broke before an answer came" };
+    TokenFailure::new(FailureCode::NoAnswer, what, Spent::Maybe)
+}

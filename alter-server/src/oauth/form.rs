@@ -1,0 +1,72 @@
+//! The request of RFC 6749 §6. Scope is not sent again: without it the same scopes are meant, and some providers refuse it.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::HeaderValue;
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use super::{RefreshCall, Scrub};
+use crate::domain::{ClientAuth, RESERVED_MEMBERS};
+
+/// What is sent, and what of it must not be shown.
+pub(super) struct Form {
+    /// `application/x-www-form-urlencoded`; its memory is wiped.
+    pub(super) body: Bytes,
+    /// Only with [`ClientAuth::Basic`].
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) scrub: Scrub,
+}
+
+/// Writes the request. An error says what the provider's settings lack.
+pub(super) fn write(asked: &RefreshCall<'_>) -> Result<Form, &'static str> {
+    let refreshing = asked.refreshing;
+    let refresh_token = asked.refresh_token.expose_secret();
+    if refresh_token.is_empty() {
+        return Err("there is no refresh token");
+    }
+    let secret = match (refreshing.client_auth, asked.client_secret) {
+        (ClientAuth::None, _) => None,
+        (ClientAuth::Post | ClientAuth::Basic, Some(secret)) => Some(secret.expose_secret()),
+        (ClientAuth::Post | ClientAuth::Basic, None) => {
+            return Err(
+                "the provider's settings have no client secret; a public client needs client_auth none",
+            );
+        }
+    };
+    let mut members = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+    let mut authorization = None;
+    let mut hidden = vec![refresh_token];
+    hidden.extend(secret);
+    let basic;
+    if let (ClientAuth::Basic, Some(secret)) = (refreshing.client_auth, secret) {
+        basic = basic_credentials(refreshing.client_id, secret);
+        let mut value = HeaderValue::try_from(format!("Basic {}", *basic))
+            .map_err(|_| "the client's credentials do not fit into a header")?;
+        value.set_sensitive(true);
+        authorization = Some(value);
+        hidden.push(&basic);
+    } else {
+        members.push(("client_id", refreshing.client_id));
+        members.extend(secret.map(|secret| ("client_secret", secret)));
+    }
+    for (name, value) in &refreshing.settings.extra {
+        if !RESERVED_MEMBERS.contains(&name.as_str()) {
+            members.push((name, value));
+        }
+    }
+    // Large enough that nothing is moved and left behind: each byte takes three at most.
+    let size = members.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+    let mut form = form_urlencoded::Serializer::new(String::with_capacity(size));
+    form.extend_pairs(members);
+    let body = Bytes::from_owner(Zeroizing::new(form.finish().into_bytes()));
+    Ok(Form { body, authorization, scrub: Scrub::new(hidden) })
+}
+
+/// Both halves form-encoded, then joined (RFC 6749 §2.3.1).
+fn basic_credentials(client_id: &str, secret: &str) -> Zeroizing<String> {
+    let encode = |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let secret = Zeroizing::new(encode(secret));
+    let joined = Zeroizing::new(format!("{}:{}", encode(client_id), *secret));
+    Zeroizing::new(STANDARD.encode(joined.as_bytes()))
+}
