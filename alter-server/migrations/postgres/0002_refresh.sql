@@ -4,7 +4,8 @@ ALTER TABLE grants ADD COLUMN reconnect_reason TEXT;              -- why needs_r
 ALTER TABLE grants ADD COLUMN refused_generation BIGINT;          -- a client reported that the provider refuses it
 ALTER TABLE grants ADD COLUMN refused_at BIGINT;
 ALTER TABLE grants ADD COLUMN last_good_at BIGINT;                -- last call that a client reported as successful
-CREATE INDEX grants_by_age ON grants (app_id, provider_id, obtained_at);
+CREATE INDEX grants_by_age ON grants (app_id, provider_id, obtained_at)
+    WHERE status = 0 AND refresh_token IS NOT NULL AND NOT needs_reconnect;  -- the ones that can be refreshed, oldest first
 
 -- One row per grant that was ever refreshed: the lease, the note, and how it went. Never removed while its grant is there: the
 -- fence must not begin again. lease_until and spending_since are by this server's clock.

@@ -4,7 +4,8 @@ ALTER TABLE grants ADD COLUMN reconnect_reason TEXT;              -- why needs_r
 ALTER TABLE grants ADD COLUMN refused_generation INTEGER;         -- a client reported that the provider refuses it
 ALTER TABLE grants ADD COLUMN refused_at INTEGER;
 ALTER TABLE grants ADD COLUMN last_good_at INTEGER;               -- last call that a client reported as successful
-CREATE INDEX grants_by_age ON grants (app_id, provider_id, obtained_at);
+CREATE INDEX grants_by_age ON grants (app_id, provider_id, obtained_at)
+    WHERE status = 0 AND refresh_token IS NOT NULL AND needs_reconnect = 0;  -- the ones that can be refreshed, oldest first
 
 -- One row per grant that was ever refreshed: the lease, the note, and how it went. Never removed while its grant is there: the
 -- fence must not begin again.

@@ -5,12 +5,14 @@ mod freshness;
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod usable;
 
 use std::collections::BTreeSet;
 
 pub use backoff::backoff;
 pub use freshness::{FLOOR_SECONDS, Freshness, TokenTimes, freshness};
 pub use recovery::{Recovery, recovery};
+pub use usable::{KeptCredential, Usable, decide_usable};
 
 use alter_core::wire::code::Code;
 use jiff::Timestamp;
@@ -448,27 +450,6 @@ fn about(
     refusal.agent_id = caller.agent();
     refusal.app_user_id = subject.map(|subject| subject.id);
     refusal
-}
-
-/// Decides whether a chosen grant's credential can be handed out at all: never one that is known not to work.
-///
-/// # Errors
-///
-/// `credential_revoked` when a person must connect again or the access token's time is over (this version does not refresh).
-pub fn decide_usable(
-    caller: &Caller,
-    subject: Option<Subject<'_>>,
-    grant: &GrantFacts,
-    at: Timestamp,
-) -> Result<(), Box<Refusal>> {
-    let text = if grant.needs_reconnect {
-        "the provider no longer accepts this credential: connect again"
-    } else if grant.token_expires_at.is_some_and(|end| end <= at) {
-        "the access token has expired: import a fresh one or connect again"
-    } else {
-        return Ok(());
-    };
-    Err(about(grant, caller, subject, Code::CredentialRevoked, text))
 }
 
 /// Decides whether a credential of `provider` may be taken where the client says it will take it (design promise 8).

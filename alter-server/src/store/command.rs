@@ -147,6 +147,16 @@ pub enum ReleasedCredential {
     },
 }
 
+impl ReleasedCredential {
+    /// The same grant's credential, as the caller of the store holds it.
+    pub(super) fn unsaved(self) -> Self {
+        match self {
+            Self::OAuth { scopes, .. } => Self::Unsaved { scopes },
+            other => other,
+        }
+    }
+}
+
 /// A client's report of its call to the provider.
 #[derive(Debug, Clone)]
 pub struct ReportCommand {

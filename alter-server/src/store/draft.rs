@@ -32,6 +32,14 @@ pub(super) fn of_operator(by: &Operator, app_id: AppId, action: Action) -> Audit
     row
 }
 
+/// A row under the vault's own name.
+pub(super) fn of_vault(app_id: AppId, at: jiff::Timestamp, action: Action) -> AuditRow {
+    let mut row = AuditRow::draft(app_id, at, action, Outcome::Allowed);
+    row.caller = Some("vault".to_owned());
+    row.caller_type = Some("service".to_owned());
+    row
+}
+
 /// The row of a call that was refused before it was admitted.
 pub(super) fn of_refused(refused: RefusedCall) -> AuditRow {
     let app_id = refused.app_id.unwrap_or(AppId::VAULT);

@@ -14,6 +14,7 @@ mod command;
 pub(crate) mod contract;
 mod draft;
 mod error;
+mod lease;
 mod migration;
 #[cfg(feature = "postgres")]
 pub mod postgres;

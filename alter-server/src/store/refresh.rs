@@ -12,12 +12,16 @@ use crate::{
     seal::SealedField,
 };
 
+/// Signals that are kept for a receiver that is slow; beyond it the receiver is told that it missed some.
+pub(super) const SIGNALS: usize = 1024;
+
 /// Take the lease of a grant, and write the note that this generation's refresh token is about to be spent.
 #[derive(Debug, Clone, Copy)]
 pub struct BeginRefresh {
     /// The generation to be replaced.
     pub version: CredentialVersion,
-    /// Who asks: one flight of one process.
+    /// Who asks: one flight of one process. Asking again under the same name, with the same `lease`, says that no answer came to
+    /// the last time, and that nothing was presented under it.
     pub owner: Uuid,
     /// How long the lease lasts unless it is renewed.
     pub lease: Duration,

@@ -4,6 +4,7 @@ mod admission;
 mod audit;
 mod grants;
 mod operators;
+mod refresh;
 mod release;
 
 use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
@@ -30,6 +31,7 @@ pub(crate) use admission::*;
 pub(crate) use audit::*;
 pub(crate) use grants::*;
 pub(crate) use operators::*;
+pub(crate) use refresh::*;
 pub(crate) use release::*;
 
 /// A fresh store and what tests need around it.
@@ -351,6 +353,24 @@ macro_rules! store_contract {
             concurrent_releases_keep_one_chain
             closing_finishes_what_was_taken
             audit_pages_do_not_overlap
+            a_token_is_served_until_its_end_and_then_replaced_first
+            what_is_not_fresh_leaves_no_trace
+            new_tokens_replace_the_old_ones
+            one_at_a_time_refreshes_a_grant
+            a_lease_that_ran_out_is_taken_over
+            asking_again_under_the_same_name_is_no_crash
+            what_takes_the_grant_away_overtakes_a_refresh
+            what_cannot_be_refreshed_says_why
+            dead_is_latched_until_the_user_connects_again
+            a_failure_of_the_client_pauses_all_of_its_grants
+            a_failure_of_one_grant_pauses_only_that
+            a_note_that_is_unresolved_stays
+            a_reported_refusal_counts_for_its_generation_and_not_too_often
+            good_calls_are_noted_to_the_minute
+            tokens_that_could_not_be_kept_are_served_as_the_grants
+            whoever_waits_is_told
+            grants_that_idle_are_found_oldest_first
+            refreshes_and_releases_beside_each_other_stay_whole
         );
     };
     (@cases $open:path; $($case:ident)+) => {$(

@@ -5,7 +5,7 @@ use super::{
     columns::{execute, micros, params},
     grants,
     lanes::Unit,
-    users,
+    refresh, users,
 };
 use crate::{
     audit::{Action, AuditRow, Outcome as AuditOutcome},
@@ -55,9 +55,16 @@ pub(super) async fn report(
     bodies: Option<&Sealed>,
 ) -> Result<Outcome<()>, StoreError> {
     let caller = admitted!(unit, &command.admission, row, Action::CallReported);
-    if let Err(refusal) = speak_of(unit, &mut row, &caller, command.grant_id).await? {
+    row.grant_id = Some(command.grant_id);
+    let at = command.admission.at;
+    let found = grants::reported_by_id(unit.sql, row.app_id, command.grant_id, at).await?;
+    if let Err(refusal) = resolve::decide_report(&caller, found.as_ref().map(|(facts, _)| facts)) {
         row.bodies_digest = None;
         return refuse(unit, row, Action::CallReported, refusal).await;
+    }
+    if let Some((facts, known)) = &found {
+        draft::describe(&mut row, facts);
+        refresh::reported(unit.sql, (row.app_id, facts.id), known, &command.report, at).await?;
     }
     if let Some(bodies) = bodies {
         unit.keeps_bodies(&row);

@@ -81,7 +81,7 @@ impl From<String> for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    fn config(&self) -> Result<tokio_postgres::Config, StoreError> {
+    pub(super) fn config(&self) -> Result<tokio_postgres::Config, StoreError> {
         // Verified TLS is what `require` means here, so the stricter words of libpq mean the same.
         let text = self.0.expose_secret();
         let text = text.replace("sslmode=verify-full", "sslmode=require");

@@ -12,6 +12,7 @@ use super::{
         params, principal, principal_columns, rows, scopes, scopes_text,
     },
     lanes::Unit,
+    refresh::Reported,
     users,
 };
 use crate::{
@@ -24,12 +25,14 @@ use crate::{
     store::{ImportedGrant, Revoked, StoreError, check, draft},
 };
 
-macro_rules! facts {
+macro_rules! facts_columns {
     () => {
         "SELECT g.id, g.provider_id, g.kind, g.principal_kind, g.principal_id, g.account_identifier, \
          g.account_display_name, g.label, g.status, g.grant_expires_at, g.token_expires_at, g.needs_reconnect"
     };
 }
+
+pub(super) use facts_columns;
 
 macro_rules! whole {
     () => {
@@ -47,7 +50,8 @@ macro_rules! of_principals {
     };
 }
 
-fn facts(row: &Row) -> Result<GrantFacts, StoreError> {
+/// Reads the first twelve columns.
+pub(super) fn facts(row: &Row) -> Result<GrantFacts, StoreError> {
     Ok(GrantFacts {
         id: get(row, 0)?,
         provider: get(row, 1)?,
@@ -69,8 +73,20 @@ pub(super) async fn facts_by_id(
     app_id: AppId,
     id: GrantId,
 ) -> Result<Option<GrantFacts>, StoreError> {
-    let text = concat!(facts!(), " FROM grants g WHERE g.app_id = $1 AND g.id = $2");
+    let text = concat!(facts_columns!(), " FROM grants g WHERE g.app_id = $1 AND g.id = $2");
     maybe_row(sql, text, params![app_id, id]).await?.as_ref().map(facts).transpose()
+}
+
+/// The same, with what a report about it is compared with.
+pub(super) async fn reported_by_id(
+    sql: &Client,
+    app_id: AppId,
+    id: GrantId,
+    at: Timestamp,
+) -> Result<Option<(GrantFacts, Reported)>, StoreError> {
+    let text = concat!(facts_columns!(), ", g.last_good_at FROM grants g WHERE g.app_id = $1 AND g.id = $2");
+    let Some(row) = maybe_row(sql, text, params![app_id, id]).await? else { return Ok(None) };
+    Ok(Some((facts(&row)?, Reported::of(&row, 12, at)?)))
 }
 
 fn arrays(principals: &[Principal]) -> (Vec<i16>, Vec<&[u8]>) {
@@ -85,7 +101,7 @@ pub(super) async fn active(
     principals: &[Principal],
 ) -> Result<Vec<GrantFacts>, StoreError> {
     let (kinds, ids) = arrays(principals);
-    let text = concat!(facts!(), of_principals!(), "WHERE g.status = 0 ORDER BY g.n DESC");
+    let text = concat!(facts_columns!(), of_principals!(), "WHERE g.status = 0 ORDER BY g.n DESC");
     rows(sql, text, params![app_id, *provider, kinds, ids]).await?.iter().map(facts).collect()
 }
 
@@ -98,7 +114,11 @@ pub(super) async fn ended(
     limit: i64,
 ) -> Result<Vec<GrantFacts>, StoreError> {
     let (kinds, ids) = arrays(principals);
-    let text = concat!(facts!(), of_principals!(), "WHERE g.status <> 0 ORDER BY g.revoked_at DESC LIMIT $5");
+    let text = concat!(
+        facts_columns!(),
+        of_principals!(),
+        "WHERE g.status <> 0 ORDER BY g.revoked_at DESC LIMIT $5"
+    );
     rows(sql, text, params![app_id, *provider, kinds, ids, limit]).await?.iter().map(facts).collect()
 }
 
@@ -121,7 +141,7 @@ fn grant(row: &Row) -> Result<Grant, StoreError> {
 
 /// One whole grant.
 pub(super) async fn load(sql: &Client, app_id: AppId, id: GrantId) -> Result<Grant, StoreError> {
-    let text = concat!(facts!(), whole!(), "g.app_id = $1 AND g.id = $2");
+    let text = concat!(facts_columns!(), whole!(), "g.app_id = $1 AND g.id = $2");
     let found = maybe_row(sql, text, params![app_id, id]).await?;
     found.as_ref().map(grant).transpose()?.ok_or(StoreError::NotFound("grant"))
 }
@@ -172,7 +192,7 @@ pub(super) async fn page(
     let place = values.len();
     let text = format!(
         "{}{condition} ORDER BY g.created_at DESC, g.n DESC LIMIT ${} OFFSET ${place}",
-        concat!(facts!(), whole!()),
+        concat!(facts_columns!(), whole!()),
         place - 1
     );
     let grants = rows(sql, &text, &values).await?.iter().map(grant).collect::<Result<_, _>>()?;
@@ -348,7 +368,7 @@ async fn store_tokens(
         "UPDATE grants SET account_identifier = $3, account_display_name = coalesce($4, account_display_name), \
          token_expires_at = $5, generation = $6, token_generation = $7, obtained_at = $8, scopes = $9, \
          access_token = $10, refresh_token = $11, needs_reconnect = false, scope_mismatch = false, \
-         grant_expires_at = $12 WHERE app_id = $1 AND id = $2",
+         grant_expires_at = $12, reconnect_reason = NULL, refused_generation = NULL, refused_at = NULL WHERE app_id = $1 AND id = $2",
         params![
             import.app_id,
             id,

@@ -85,6 +85,7 @@ pub(super) struct Unit<'a> {
     pub(super) envelope: &'a Envelope,
     lane: &'a mut Lane,
     wanted: &'a mut Vec<Wanted>,
+    undone: &'a mut bool,
 }
 
 impl Unit<'_> {
@@ -94,6 +95,11 @@ impl Unit<'_> {
         self.wanted.push(Wanted::at(Table::AuditRows, row.at));
         let head = self.lane.append(&mut row);
         audit::insert(self.sql, &row, head).await
+    }
+
+    /// What this unit of work did is to be undone although its answer is no error.
+    pub(super) fn leave_nothing(&mut self) {
+        *self.undone = true;
     }
 
     /// Uses up a nonce; `false` if it was used before, by whichever replica.
@@ -357,9 +363,11 @@ impl<'a> InUse<'a> {
         let shared = self.shared;
         let connection = shared.connections.take().await.map_err(Failed::Final)?;
         let sql = connection.sql().map_err(Failed::Final)?;
+        let mut undone = false;
         let result = in_time(async {
             sql.batch_execute(&(Mode::Write.begin() + &gate.statement())).await?;
-            let mut unit = Unit { sql, envelope: &shared.envelope, lane: &mut *lane, wanted };
+            let (lane, undone) = (&mut *lane, &mut undone);
+            let mut unit = Unit { sql, envelope: &shared.envelope, lane, wanted, undone };
             work(&mut unit, context).await
         })
         .await;
@@ -376,6 +384,13 @@ impl<'a> InUse<'a> {
                 return Err(if may_go_better(&error) { Failed::Again(error) } else { Failed::Final(error) });
             }
         };
+        if undone {
+            // Otherwise the connection is closed, which undoes the transaction as well.
+            if in_time(async { Ok(sql.batch_execute("ROLLBACK").await?) }).await.is_ok() {
+                connection.give_back();
+            }
+            return Ok(value);
+        }
         match in_time(async { Ok(sql.batch_execute("COMMIT").await?) }).await {
             Ok(()) => {
                 connection.give_back();

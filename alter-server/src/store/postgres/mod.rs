@@ -18,10 +18,12 @@ mod connect;
 mod grants;
 mod keys;
 mod lanes;
+mod listen;
 #[cfg(test)]
 mod outage;
 mod partitions;
 mod providers;
+mod refresh;
 mod release;
 #[cfg(test)]
 mod replicas;
@@ -33,10 +35,12 @@ mod tests;
 mod tls;
 mod users;
 
-use std::fmt;
+use std::{fmt, sync::Arc, time::Duration};
 
 use alter_core::clock::SharedClock;
 use futures_util::FutureExt;
+use jiff::Timestamp;
+use tokio::sync::broadcast;
 
 pub use connect::DatabaseUrl;
 pub use partitions::NONCE_SECONDS;
@@ -44,18 +48,21 @@ pub use partitions::NONCE_SECONDS;
 use self::{
     connect::{Connections, Mode},
     lanes::{Gate, Lanes},
+    listen::Listener,
 };
 use super::{
     AdmittedNote, Answer, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome,
     RefusedCall, ReleaseCommand, Released, ReportCommand, Resealed, RevokeCommand, Revoked,
     ScopeMismatchCommand, Store, StoreError, draft,
+    refresh::{BeginRefresh, Begun, FinishRefresh, Finished, IdleQuery, LeaseRef, RefreshSignal},
 };
 use crate::{
     audit::{Action, AuditFilter, AuditPage, VerifyReport},
     domain::{
-        Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, AuditId, Grant, GrantFilter, GrantId,
-        GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial, ManagedSecret, NewAgent, NewGrant,
-        NewKey, NewSecret, Operator, Provider, ProviderId, PutProvider, SecretId, SecretMaterial, User,
+        Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, AuditId, CredentialVersion, Grant,
+        GrantFilter, GrantHealth, GrantId, GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial,
+        ManagedSecret, NewAgent, NewGrant, NewKey, NewSecret, Operator, Provider, ProviderId, PutProvider,
+        SecretId, SecretMaterial, User,
     },
     seal::{Envelope, SealedField},
 };
@@ -66,6 +73,7 @@ pub struct PostgresStore {
     lanes: Lanes,
     envelope: Envelope,
     clock: SharedClock,
+    listener: Arc<Listener>,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -88,7 +96,7 @@ impl PostgresStore {
         schema::migrate(&connections).await?;
         partitions::look_after(&connections, clock.now()).await?;
         let lanes = Lanes::new(connections, envelope.clone(), clock.clone());
-        Ok(Self { lanes, envelope, clock })
+        Ok(Self { lanes, envelope, clock, listener: Listener::new(url.clone()) })
     }
 }
 
@@ -208,33 +216,47 @@ impl Store for PostgresStore {
         unit!(self, Gate::Open, (row), |unit| unit.audit(row.clone()))
     }
 
-    // Filled in by the next commits.
-    fn begin_refresh(&self, _: super::refresh::BeginRefresh) -> Answer<'_, super::refresh::Begun> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn begin_refresh(&self, begin: BeginRefresh) -> Answer<'_, Begun> {
+        let at = self.clock.now();
+        unit!(self, Gate::Shared(begin.version.app_id), (begin, at), |unit| refresh::begin(unit, begin, *at))
     }
 
-    fn renew_refresh(&self, _: super::refresh::LeaseRef, _: std::time::Duration) -> Answer<'_, bool> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn renew_refresh(&self, lease: LeaseRef, lasts: Duration) -> Answer<'_, bool> {
+        read!(self, Write, (lease, lasts), |sql| refresh::renew(sql, lease, *lasts))
     }
 
-    fn finish_refresh(&self, _: super::refresh::FinishRefresh) -> Answer<'_, super::refresh::Finished> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn finish_refresh(&self, finish: FinishRefresh) -> Answer<'_, Finished> {
+        let signal = RefreshSignal { grant_id: finish.lease.version.grant_id };
+        let ended: Answer<'_, _> =
+            unit!(self, Gate::Shared(finish.lease.version.app_id), (finish), |unit| refresh::finish(
+                unit, finish
+            ));
+        async move {
+            let finished = ended.await?;
+            if matches!(finished, Finished::Written { .. }) {
+                self.listener.say(signal);
+            }
+            Ok(finished)
+        }
+        .boxed()
     }
 
-    fn refresh_signals(&self) -> tokio::sync::broadcast::Receiver<super::refresh::RefreshSignal> {
-        tokio::sync::broadcast::channel(1).1
+    fn refresh_signals(&self) -> broadcast::Receiver<RefreshSignal> {
+        self.listener.subscribe()
     }
 
-    fn grant_health(&self, _: AppId, _: GrantId) -> Answer<'_, crate::domain::GrantHealth> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn grant_health(&self, app_id: AppId, id: GrantId) -> Answer<'_, GrantHealth> {
+        read!(self, Read, (app_id, id), |sql| refresh::health(sql, *app_id, *id))
     }
 
-    fn idle_grants(&self, _: super::refresh::IdleQuery) -> Answer<'_, Vec<crate::domain::CredentialVersion>> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn idle_grants(&self, query: IdleQuery) -> Answer<'_, Vec<CredentialVersion>> {
+        let at = self.clock.now();
+        read!(self, Read, (query, at), |sql| refresh::idle(sql, query, *at))
     }
 
-    fn oldest_tokens(&self) -> Answer<'_, Vec<(ProviderId, jiff::Timestamp)>> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn oldest_tokens(&self) -> Answer<'_, Vec<(ProviderId, Timestamp)>> {
+        let at = self.clock.now();
+        read!(self, Read, (at), |sql| refresh::oldest(sql, *at))
     }
 
     fn create_app(&self, by: Operator, id: AppId, name: String) -> Answer<'_, App> {
@@ -391,6 +413,7 @@ impl Store for PostgresStore {
 
     fn close(&self) -> Answer<'_, ()> {
         async move {
+            self.listener.close().await;
             self.lanes.close().await;
             Ok(())
         }

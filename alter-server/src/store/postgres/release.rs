@@ -14,7 +14,7 @@ use super::{
 use crate::{
     audit::{Action, AuditRow},
     domain::{Address, AppId, GrantFacts, GrantKind, Provider, Refusal, SecretId, TokenGeneration},
-    resolve::{self, Caller, Search, Subject},
+    resolve::{self, Caller, KeptCredential, Search, Subject, Usable},
     seal::{Field, SealContext, Sealed, SealedField},
     store::{Outcome, Release, ReleaseCommand, Released, ReleasedCredential, StoreError, draft},
 };
@@ -50,15 +50,35 @@ pub(super) async fn release(
         let text = "the grant's provider is gone: ask the operator";
         return refuse(unit, row, Action::TokenRefused, Refusal::new(Code::GrantNotFound, text)).await;
     };
-    let decision = resolve::decide_destination(&provider, &command.request)
-        .and_then(|()| resolve::decide_usable(&caller, subject, &chosen, admission.at));
-    if let Err(refusal) = decision {
+    if let Err(refusal) = resolve::decide_destination(&provider, &command.request) {
         return refuse(unit, row, Action::TokenRefused, refusal).await;
     }
-    let Some(credential) = loaded.credential else {
+    let place = (admission.app_id, &chosen);
+    let usable = match resolve::decide_usable(&caller, subject, place, &loaded.kept, &provider, command) {
+        Ok(usable) => usable,
+        Err(refusal) => return refuse(unit, row, Action::TokenRefused, refusal).await,
+    };
+    let Some(mut credential) = loaded.credential else {
         let mut refusal = Refusal::new(Code::CredentialRevoked, "the grant has no credential: connect again");
         refusal.grant_id = Some(chosen.id);
         return refuse(unit, row, Action::TokenRefused, refusal).await;
+    };
+    if let ReleasedCredential::OAuth { token_generation, .. } = &credential {
+        row.token_generation = Some(*token_generation);
+    }
+    let refresh_due = match usable {
+        Usable::Fresh => None,
+        Usable::Due(version) => Some(version),
+        Usable::Unsaved(unsaved) => {
+            row.token_generation = Some(unsaved.token_generation);
+            credential = credential.unsaved();
+            None
+        }
+        Usable::NotFresh(spent) => {
+            // The call comes again with the same nonce.
+            unit.leave_nothing();
+            return Ok(Outcome::Done(Released::NotFresh(spent)));
+        }
     };
     let now = micros(admission.at);
     if loaded.last_used_at.is_none_or(|last| micros(last) + USE_NOTED_EVERY <= now) {
@@ -66,9 +86,6 @@ pub(super) async fn release(
         let text = "UPDATE grants SET last_used_at = $3 WHERE app_id = $1 AND id = (SELECT id FROM grants \
              WHERE app_id = $1 AND id = $2 FOR NO KEY UPDATE SKIP LOCKED)";
         execute(unit.sql, text, params![admission.app_id, chosen.id, now]).await?;
-    }
-    if let ReleasedCredential::OAuth { token_generation, .. } = &credential {
-        row.token_generation = Some(*token_generation);
     }
     let (audit_id, actor_id, app_user_id) = (row.id, row.actor_id, row.app_user_id);
     unit.audit(row).await?;
@@ -84,7 +101,7 @@ pub(super) async fn release(
         actor_id,
         audit_id,
         key_deprecated: caller.key_deprecated,
-        refresh_due: None,
+        refresh_due,
     }))))
 }
 
@@ -154,6 +171,7 @@ async fn by_search(
 struct Loaded {
     provider: Option<Provider>,
     credential: Option<ReleasedCredential>,
+    kept: KeptCredential,
     scope_mismatch: bool,
     last_used_at: Option<jiff::Timestamp>,
 }
@@ -161,7 +179,8 @@ struct Loaded {
 /// Everything that a release hands out: one statement.
 async fn load(sql: &Client, app_id: AppId, chosen: &GrantFacts) -> Result<Loaded, StoreError> {
     let text = "SELECT p.definition, g.scope_mismatch, g.last_used_at, g.generation, g.token_generation, g.scopes, \
-         g.access_token, g.secret_id, s.generation, s.material FROM grants g \
+         g.access_token, g.secret_id, s.generation, s.material, g.refresh_token IS NOT NULL, g.obtained_at, \
+         g.refused_generation IS NOT DISTINCT FROM g.generation, g.reconnect_reason FROM grants g \
          LEFT JOIN providers p ON p.app_id = g.app_id AND p.id = g.provider_id \
          LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id \
          WHERE g.app_id = $1 AND g.id = $2";
@@ -200,6 +219,13 @@ async fn load(sql: &Client, app_id: AppId, chosen: &GrantFacts) -> Result<Loaded
     Ok(Loaded {
         provider: definition.map(|text| providers::parse(text, chosen.provider.as_str())).transpose()?,
         credential,
+        kept: KeptCredential {
+            generation: count(&row, 3)?,
+            refreshable: get(&row, 10)?,
+            obtained_at: maybe_instant(&row, 11)?,
+            refused: get(&row, 12)?,
+            reconnect_reason: get(&row, 13)?,
+        },
         scope_mismatch: get(&row, 1)?,
         last_used_at: maybe_instant(&row, 2)?,
     })

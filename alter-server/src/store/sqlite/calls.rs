@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::{
     admit::{Admitted, admit, refuse},
-    grants, users,
+    grants, refresh, users,
     writer::Unit,
 };
 use crate::{
@@ -64,6 +64,8 @@ pub(super) fn report(
             .prepare_cached("INSERT INTO audit_bodies (app_id, id, sealed) VALUES (?1, ?2, ?3)")?
             .execute(params![row.app_id, row.id, bodies])?;
     }
+    let place = (row.app_id, command.grant_id);
+    refresh::reported(unit.sql, place, &command.report, command.admission.at)?;
     unit.audit(row)?;
     Ok(Outcome::Done(()))
 }

@@ -367,7 +367,8 @@ fn store_tokens(
         .prepare_cached(
             "UPDATE grants SET account_identifier = ?3, account_display_name = ifnull(?4, account_display_name), \
              token_expires_at = ?5, generation = ?6, token_generation = ?7, obtained_at = ?8, scopes = ?9, \
-             access_token = ?10, refresh_token = ?11, needs_reconnect = 0, scope_mismatch = 0, grant_expires_at = ?12 \
+             access_token = ?10, refresh_token = ?11, needs_reconnect = 0, scope_mismatch = 0, grant_expires_at = ?12, \
+             reconnect_reason = NULL, refused_generation = NULL, refused_at = NULL \
              WHERE app_id = ?1 AND id = ?2",
         )?
         .execute(params![

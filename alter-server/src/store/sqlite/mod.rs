@@ -10,6 +10,7 @@ mod calls;
 mod columns;
 mod grants;
 mod providers;
+mod refresh;
 mod release;
 mod reseal;
 mod schema;
@@ -22,11 +23,14 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use alter_core::clock::SharedClock;
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use rusqlite::Connection;
+use tokio::sync::broadcast;
 
 pub(crate) use schema::FILE as DATABASE_FILE;
 
@@ -34,13 +38,15 @@ use super::{
     AdmittedNote, Answer, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome,
     RefusedCall, ReleaseCommand, Released, ReportCommand, Resealed, RevokeCommand, Revoked,
     ScopeMismatchCommand, Store, StoreError, draft,
+    refresh::{BeginRefresh, Begun, FinishRefresh, Finished, IdleQuery, LeaseRef, RefreshSignal, SIGNALS},
 };
 use crate::{
     audit::{Action, AuditFilter, AuditPage, VerifyReport},
     domain::{
-        Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, AuditId, Grant, GrantFilter, GrantId,
-        GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial, ManagedSecret, NewAgent, NewGrant,
-        NewKey, NewSecret, Operator, Provider, ProviderId, PutProvider, SecretId, SecretMaterial, User,
+        Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, AuditId, CredentialVersion, Grant,
+        GrantFilter, GrantHealth, GrantId, GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial,
+        ManagedSecret, NewAgent, NewGrant, NewKey, NewSecret, Operator, Provider, ProviderId, PutProvider,
+        SecretId, SecretMaterial, User,
     },
     seal::{Envelope, SealedField},
 };
@@ -59,6 +65,7 @@ pub struct SqliteStore {
     writer: writer::Writer,
     envelope: Envelope,
     clock: SharedClock,
+    signals: broadcast::Sender<RefreshSignal>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -86,7 +93,8 @@ impl SqliteStore {
         });
         let (file, connection) = opened.await?;
         let writer = writer::Writer::start(connection, envelope.clone(), clock.clone())?;
-        Ok(Self { file: Arc::new(file), readers: Arc::default(), writer, envelope, clock })
+        let signals = broadcast::Sender::new(SIGNALS);
+        Ok(Self { file: Arc::new(file), readers: Arc::default(), writer, envelope, clock, signals })
     }
 
     /// Runs `work` on a reading connection, off the async threads.
@@ -191,33 +199,44 @@ impl Store for SqliteStore {
         self.writer.run(move |unit| unit.audit(row)).boxed()
     }
 
-    // Filled in by the next commits.
-    fn begin_refresh(&self, _: super::refresh::BeginRefresh) -> Answer<'_, super::refresh::Begun> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn begin_refresh(&self, begin: BeginRefresh) -> Answer<'_, Begun> {
+        let at = self.clock.now();
+        self.writer.run(move |unit| refresh::begin(unit, &begin, at)).boxed()
     }
 
-    fn renew_refresh(&self, _: super::refresh::LeaseRef, _: std::time::Duration) -> Answer<'_, bool> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn renew_refresh(&self, lease: LeaseRef, lasts: Duration) -> Answer<'_, bool> {
+        self.writer.run(move |unit| refresh::renew(unit, &lease, lasts)).boxed()
     }
 
-    fn finish_refresh(&self, _: super::refresh::FinishRefresh) -> Answer<'_, super::refresh::Finished> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn finish_refresh(&self, finish: FinishRefresh) -> Answer<'_, Finished> {
+        async move {
+            let grant_id = finish.lease.version.grant_id;
+            let finished = self.writer.run(move |unit| refresh::finish(unit, &finish)).await?;
+            if matches!(finished, Finished::Written { .. }) {
+                // Nobody may be listening.
+                let _ = self.signals.send(RefreshSignal { grant_id });
+            }
+            Ok(finished)
+        }
+        .boxed()
     }
 
-    fn refresh_signals(&self) -> tokio::sync::broadcast::Receiver<super::refresh::RefreshSignal> {
-        tokio::sync::broadcast::channel(1).1
+    fn refresh_signals(&self) -> broadcast::Receiver<RefreshSignal> {
+        self.signals.subscribe()
     }
 
-    fn grant_health(&self, _: AppId, _: GrantId) -> Answer<'_, crate::domain::GrantHealth> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn grant_health(&self, app_id: AppId, id: GrantId) -> Answer<'_, GrantHealth> {
+        self.read(move |sql| refresh::health(sql, app_id, id)).boxed()
     }
 
-    fn idle_grants(&self, _: super::refresh::IdleQuery) -> Answer<'_, Vec<crate::domain::CredentialVersion>> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn idle_grants(&self, query: IdleQuery) -> Answer<'_, Vec<CredentialVersion>> {
+        let at = self.clock.now();
+        self.read(move |sql| refresh::idle(sql, &query, at)).boxed()
     }
 
-    fn oldest_tokens(&self) -> Answer<'_, Vec<(ProviderId, jiff::Timestamp)>> {
-        async { Err(StoreError::Closed) }.boxed()
+    fn oldest_tokens(&self) -> Answer<'_, Vec<(ProviderId, Timestamp)>> {
+        let at = self.clock.now();
+        self.read(move |sql| refresh::oldest(sql, at)).boxed()
     }
 
     fn create_app(&self, by: Operator, id: AppId, name: String) -> Answer<'_, App> {

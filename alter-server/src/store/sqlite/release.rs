@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     admit::{Admitted, admit, refuse},
@@ -15,7 +15,7 @@ use crate::{
     domain::{
         Address, AppId, GrantFacts, GrantKind, Provider, ProviderId, Refusal, SecretId, TokenGeneration,
     },
-    resolve::{self, Caller, Search, Subject},
+    resolve::{self, Caller, KeptCredential, Search, Subject, Usable},
     seal::{Field, SealContext, Sealed, SealedField},
     store::{Outcome, Release, ReleaseCommand, Released, ReleasedCredential, StoreError, draft},
 };
@@ -93,23 +93,42 @@ pub(super) fn release(
         let refusal = Refusal::new(Code::GrantNotFound, text);
         return refuse(unit, row, Action::TokenRefused, refusal);
     };
-    let decision = resolve::decide_destination(&provider, &command.request)
-        .and_then(|()| resolve::decide_usable(&caller, subject, &chosen.facts, admission.at));
-    if let Err(refusal) = decision {
+    let refused = resolve::decide_destination(&provider, &command.request).err();
+    if let Some(refusal) = refused {
         return refuse(unit, row, Action::TokenRefused, refusal);
     }
-    let Some(loaded) = credential(unit.sql, app_id, &chosen)? else {
+    let loaded = load(unit.sql, app_id, &chosen)?;
+    let place = (app_id, &chosen.facts);
+    let usable = match resolve::decide_usable(&caller, subject, place, &loaded.kept, &provider, command) {
+        Ok(usable) => usable,
+        Err(refusal) => return refuse(unit, row, Action::TokenRefused, refusal),
+    };
+    let Some(mut credential) = loaded.credential else {
         let mut refusal = Refusal::new(Code::CredentialRevoked, "the grant has no credential: connect again");
         refusal.grant_id = Some(chosen.facts.id);
         return refuse(unit, row, Action::TokenRefused, refusal);
+    };
+    if let ReleasedCredential::OAuth { token_generation, .. } = &credential {
+        row.token_generation = Some(*token_generation);
+    }
+    let refresh_due = match usable {
+        Usable::Fresh => None,
+        Usable::Due(version) => Some(version),
+        Usable::Unsaved(unsaved) => {
+            row.token_generation = Some(unsaved.token_generation);
+            credential = credential.unsaved();
+            None
+        }
+        Usable::NotFresh(spent) => {
+            // The call comes again with the same nonce.
+            unit.leave_nothing();
+            return Ok(Outcome::Done(Released::NotFresh(spent)));
+        }
     };
     if loaded.last_used_at.is_none_or(|last| last.as_second() + USE_NOTED_EVERY <= admission.at.as_second()) {
         unit.sql
             .prepare_cached("UPDATE grants SET last_used_at = ?2 WHERE rowid = ?1")?
             .execute(params![chosen.row_id, Micros(admission.at)])?;
-    }
-    if let ReleasedCredential::OAuth { token_generation, .. } = &loaded.credential {
-        row.token_generation = Some(*token_generation);
     }
     let (audit_id, actor_id, app_user_id) = (row.id, row.actor_id, row.app_user_id);
     unit.audit(row)?;
@@ -120,12 +139,12 @@ pub(super) fn release(
         grant_expires_at: chosen.facts.grant_expires_at,
         scope_mismatch: loaded.scope_mismatch,
         provider,
-        credential: loaded.credential,
+        credential,
         app_user_id,
         actor_id,
         audit_id,
         key_deprecated: caller.key_deprecated,
-        refresh_due: None,
+        refresh_due,
     }))))
 }
 
@@ -202,22 +221,41 @@ fn by_search(
 }
 
 struct Loaded {
-    credential: ReleasedCredential,
+    credential: Option<ReleasedCredential>,
+    kept: KeptCredential,
     scope_mismatch: bool,
     last_used_at: Option<jiff::Timestamp>,
 }
 
-fn credential(sql: &Connection, app_id: AppId, chosen: &Chosen) -> Result<Option<Loaded>, StoreError> {
+fn load(sql: &Connection, app_id: AppId, chosen: &Chosen) -> Result<Loaded, StoreError> {
     let mut statement = sql.prepare_cached(
-        "SELECT generation, token_generation, secret_id, scope_mismatch, last_used_at, scopes, access_token \
+        "SELECT generation, token_generation, secret_id, scope_mismatch, last_used_at, scopes, access_token, \
+         refresh_token IS NOT NULL, obtained_at, refused_generation IS generation, reconnect_reason \
          FROM grants WHERE rowid = ?1",
     )?;
     let mut rows = statement.query([chosen.row_id])?;
-    let Some(columns) = rows.next()? else { return Ok(None) };
-    let generation = count(columns, 0)?;
-    let scope_mismatch = columns.get(3)?;
-    let last_used_at = maybe_instant(columns, 4)?;
-    let loaded = |credential| Some(Loaded { credential, scope_mismatch, last_used_at });
+    let columns =
+        rows.next()?.ok_or_else(|| StoreError::Corrupt("a grant is there and is not".to_owned()))?;
+    Ok(Loaded {
+        credential: credential(sql, app_id, chosen, columns)?,
+        kept: KeptCredential {
+            generation: count(columns, 0)?,
+            refreshable: columns.get(7)?,
+            obtained_at: maybe_instant(columns, 8)?,
+            refused: columns.get(9)?,
+            reconnect_reason: columns.get(10)?,
+        },
+        scope_mismatch: columns.get(3)?,
+        last_used_at: maybe_instant(columns, 4)?,
+    })
+}
+
+fn credential(
+    sql: &Connection,
+    app_id: AppId,
+    chosen: &Chosen,
+    columns: &Row<'_>,
+) -> Result<Option<ReleasedCredential>, StoreError> {
     match chosen.facts.kind {
         GrantKind::OAuth => {
             let (Some(token_generation), Some(sealed)) =
@@ -225,9 +263,10 @@ fn credential(sql: &Connection, app_id: AppId, chosen: &Chosen) -> Result<Option
             else {
                 return Ok(None);
             };
+            let generation = count(columns, 0)?;
             let context =
                 SealContext::of(app_id, Field::GrantAccessToken, chosen.facts.id.uuid(), generation);
-            Ok(loaded(ReleasedCredential::OAuth {
+            Ok(Some(ReleasedCredential::OAuth {
                 access_token: SealedField { context, sealed },
                 expires_at: chosen.facts.token_expires_at,
                 scopes: scopes(columns.get_ref(5)?.as_str().unwrap_or_default()),
@@ -247,7 +286,7 @@ fn credential(sql: &Connection, app_id: AppId, chosen: &Chosen) -> Result<Option
             let Some((generation, sealed)) = found else { return Ok(None) };
             let context = SealContext::of(app_id, Field::SecretMaterial, secret_id.uuid(), generation);
             let material = SealedField { context, sealed };
-            Ok(loaded(ReleasedCredential::ManagedSecret { secret_id, material }))
+            Ok(Some(ReleasedCredential::ManagedSecret { secret_id, material }))
         }
     }
 }

@@ -82,6 +82,7 @@ pub(super) struct Unit<'a> {
     /// Parsed provider definitions, each for one generation of its app's configuration.
     pub(super) providers: &'a mut ProviderCache,
     chains: &'a mut Chains,
+    undone: bool,
 }
 
 impl Unit<'_> {
@@ -89,6 +90,11 @@ impl Unit<'_> {
     pub(super) fn audit(&mut self, mut row: AuditRow) -> Result<(), StoreError> {
         self.chains.append(&mut row);
         super::audit::insert(self.sql, &row)
+    }
+
+    /// What this unit of work did is to be undone although its answer is no error.
+    pub(super) fn leave_nothing(&mut self) {
+        self.undone = true;
     }
 }
 
@@ -218,8 +224,13 @@ impl Writer {
     {
         let (answer, answered) = oneshot::channel::<Result<T, StoreError>>();
         let work: Work = Box::new(move |unit| {
-            let result = unit.map_err(StoreError::from).and_then(work);
-            let keep = result.is_ok();
+            let mut undone = false;
+            let result = unit.map_err(StoreError::from).and_then(|unit| {
+                let result = work(unit);
+                undone = unit.undone;
+                result
+            });
+            let keep = result.is_ok() && !undone;
             let reply: Reply = Box::new(move |committed| {
                 // What failed by itself keeps its own error. The caller may be gone.
                 let result = result.and_then(|value| committed.map_err(StoreError::from).map(|()| value));
@@ -388,6 +399,7 @@ impl Thread {
             envelope: &self.envelope,
             providers: &mut self.providers,
             chains: &mut self.chains,
+            undone: false,
         };
         let finished = catch_unwind(AssertUnwindSafe(|| work(Ok(&mut unit)))).ok();
         let keep = finished.as_ref().is_some_and(|finished| finished.keep);

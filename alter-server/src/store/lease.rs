@@ -1,0 +1,316 @@
+//! Who may refresh a grant, how long nobody may, and what a refresh leaves behind: the decisions behind its steps, the same in
+//! every store. Instants are microseconds of the one clock that counts leases (the database's).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use uuid::Uuid;
+
+use super::{
+    StoreError, draft,
+    refresh::{BeginRefresh, Begun, FinishRefresh, FreshTokens, LeaseRef, RefreshEnd},
+};
+use crate::{
+    audit::{Action, AuditRow, Outcome},
+    domain::{
+        CredentialVersion, FailureCode, GrantFacts, GrantId, GrantStatus, Provider, RefreshFailure,
+        TokenGeneration,
+    },
+    resolve::backoff,
+    seal::{Envelope, Field, SealContext, Sealed, SealedField},
+};
+
+/// Seconds during which a client's report that the provider refuses a token does not count, after one that did: a false or
+/// endless 401 forces at most one refresh of a grant in that time.
+pub(super) const REFUSAL_COUNTS_EVERY: i64 = 60;
+/// Seconds between notes of a grant's last successful call.
+pub(super) const GOOD_NOTED_EVERY: i64 = 60;
+
+/// What is kept of a grant, for a refresh.
+pub(super) struct KeptGrant {
+    pub(super) facts: GrantFacts,
+    pub(super) generation: u64,
+    pub(super) token_generation: Option<TokenGeneration>,
+    pub(super) reconnect_reason: Option<String>,
+    pub(super) scopes: Vec<String>,
+    pub(super) refresh_token: Option<Sealed>,
+}
+
+/// A row of `refreshes`.
+#[derive(Default)]
+pub(super) struct LeaseRow {
+    pub(super) fence: u64,
+    pub(super) owner: Option<Uuid>,
+    pub(super) lease_until: Option<i64>,
+    pub(super) spending: Option<u64>,
+    pub(super) spending_since: Option<i64>,
+    pub(super) rotates: bool,
+    pub(super) failures: u64,
+    pub(super) not_before: Option<i64>,
+    pub(super) failure: Option<RefreshFailure>,
+}
+
+/// A row of `refresh_backoff`.
+pub(super) struct Pause {
+    pub(super) failures: u64,
+    pub(super) not_before: i64,
+    pub(super) failure: RefreshFailure,
+}
+
+/// What is written when a lease is taken.
+pub(super) struct Taking {
+    pub(super) fence: u64,
+    pub(super) lease_until: i64,
+    pub(super) spending_since: i64,
+    pub(super) unresolved_since: Option<Duration>,
+}
+
+pub(super) fn micros_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn span(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+/// The present moment of this machine's clock, for a store that has no clock of its own.
+pub(super) fn wall_clock() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
+/// Whole seconds from `now` until `moment`, rounded up; `None` if it is over.
+pub(super) fn seconds_until(moment: i64, now: i64) -> Option<u64> {
+    let left = u64::try_from(moment.saturating_sub(now)).ok()?.div_ceil(1_000_000);
+    (left > 0).then_some(left)
+}
+
+fn impossible<T>(code: FailureCode, text: &str) -> Result<T, Begun> {
+    Err(Begun::Impossible(RefreshFailure::new(code, text)))
+}
+
+/// The text of `reconnect_reason`.
+pub(super) fn reason_text(failure: &RefreshFailure) -> String {
+    failure.to_string()
+}
+
+/// Reads what [`reason_text`] wrote.
+fn reason(text: Option<&str>) -> RefreshFailure {
+    let Some(text) = text else {
+        return RefreshFailure::new(FailureCode::InvalidGrant, "the user must connect again");
+    };
+    match text.split_once(": ").map(|(code, detail)| (code.parse(), detail)) {
+        Some((Ok(code), detail)) => RefreshFailure::new(code, detail),
+        _ => RefreshFailure::new(FailureCode::InvalidGrant, text),
+    }
+}
+
+/// A failure as two columns hold it.
+pub(super) fn failure(code: Option<&str>, detail: Option<&str>) -> Option<RefreshFailure> {
+    // A code of a later version is still a failure.
+    let code = code?.parse().unwrap_or(FailureCode::ProviderUnavailable);
+    Some(RefreshFailure::new(code, detail.unwrap_or_default()))
+}
+
+/// Whether this version of the grant can be refreshed at all; `at` is the vault's own time.
+pub(super) fn decide_possible(
+    begin: &BeginRefresh,
+    grant: Option<&KeptGrant>,
+    provider: Option<&Provider>,
+    at: Timestamp,
+) -> Result<(), Begun> {
+    let Some(grant) = grant else {
+        return impossible(FailureCode::NotRefreshable, "there is no such grant");
+    };
+    if grant.facts.status != GrantStatus::Active {
+        return impossible(FailureCode::NotRefreshable, "the grant was revoked");
+    }
+    if grant.facts.grant_expires_at.is_some_and(|end| end <= at) {
+        return impossible(FailureCode::NotRefreshable, "the grant's lifetime is over");
+    }
+    if grant.generation != begin.version.generation {
+        return Err(Begun::Moved);
+    }
+    if grant.facts.needs_reconnect {
+        return Err(Begun::Impossible(reason(grant.reconnect_reason.as_deref())));
+    }
+    if grant.refresh_token.is_none() {
+        return impossible(FailureCode::NotRefreshable, "the grant has no refresh token");
+    }
+    if provider.is_none_or(|provider| provider.refreshing().is_none()) {
+        let text = "the provider's settings have no token_url or no client_id";
+        return impossible(FailureCode::NotRefreshable, text);
+    }
+    Ok(())
+}
+
+/// Whether the lease can be taken at `now`.
+pub(super) fn decide_taking(
+    begin: &BeginRefresh,
+    row: &LeaseRow,
+    client: Option<Pause>,
+    now: i64,
+) -> Result<Taking, Begun> {
+    // A lease on an older generation is void: its holder can write nothing any more.
+    let noted = row.spending == Some(begin.version.generation);
+    if let (Some(owner), Some(until)) = (row.owner, row.lease_until)
+        && owner != begin.owner
+        && until > now
+        && noted
+    {
+        return Err(Begun::Held { remaining: span(until - now) });
+    }
+    if !begin.despite_backoff {
+        let own = row.not_before.zip(row.failure.clone());
+        let longest = client
+            .map(|pause| (pause.not_before, pause.failure))
+            .into_iter()
+            .chain(own)
+            .filter(|(until, _)| *until > now)
+            .max_by_key(|(until, _)| *until);
+        if let Some((until, failure)) = longest {
+            return Err(Begun::Pause { remaining: span(until - now), failure });
+        }
+    }
+    let lease = micros_of(begin.lease);
+    let before = row.spending_since.filter(|_| noted);
+    // Our own last taking, whose answer was lost: it wrote the note, and nothing was presented under it.
+    let own_note = row.owner == Some(begin.owner) && row.lease_until == before.map(|since| since + lease);
+    let unresolved_since = before.filter(|_| !own_note).map(|since| span(now - since));
+    Ok(Taking {
+        fence: row.fence + 1,
+        lease_until: now.saturating_add(lease),
+        spending_since: if own_note { now } else { before.unwrap_or(now) },
+        unresolved_since,
+    })
+}
+
+/// Where the refresh token of a generation of the same grant is.
+pub(super) fn refresh_token_at(version: &CredentialVersion, generation: u64) -> SealContext {
+    let CredentialVersion { app_id, grant_id, .. } = *version;
+    SealContext::of(app_id, Field::GrantRefreshToken, grant_id.uuid(), generation)
+}
+
+/// Whether a refresh may still write its end.
+pub(super) fn still_ours(lease: &LeaseRef, grant: Option<&KeptGrant>, row: Option<&LeaseRow>) -> bool {
+    row.is_some_and(|row| row.fence == lease.fence && row.owner == Some(lease.owner))
+        && grant.is_some_and(|grant| {
+            grant.facts.status == GrantStatus::Active
+                && !grant.facts.needs_reconnect
+                && grant.generation == lease.version.generation
+        })
+}
+
+/// A new pair, sealed for its generation.
+pub(super) struct SealedPair {
+    pub(super) generation: u64,
+    pub(super) access: Sealed,
+    pub(super) refresh: Option<Sealed>,
+    pub(super) scopes: Vec<String>,
+}
+
+/// Seals what a provider gave. A refresh token that stays is opened and sealed anew: what is kept is bound to its generation,
+/// and the column must not hold a value of an older one.
+pub(super) fn seal_pair(
+    envelope: &Envelope,
+    lease: &LeaseRef,
+    grant: &KeptGrant,
+    tokens: &FreshTokens,
+) -> Result<SealedPair, StoreError> {
+    let generation = lease.version.generation + 1;
+    let CredentialVersion { app_id, grant_id, .. } = lease.version;
+    let bytes = |secret: &SecretString| SecretSlice::from(secret.expose_secret().as_bytes().to_vec());
+    let context = SealContext::of(app_id, Field::GrantAccessToken, grant_id.uuid(), generation);
+    let access = envelope.seal(&context, &bytes(&tokens.access_token))?;
+    let next = match (&tokens.refresh_token, &grant.refresh_token) {
+        (Some(next), _) => Some(bytes(next)),
+        (None, Some(kept)) => {
+            let context = refresh_token_at(&lease.version, lease.version.generation);
+            Some(envelope.open(&SealedField { context, sealed: kept.clone() })?)
+        }
+        (None, None) => None,
+    };
+    let at = refresh_token_at(&lease.version, generation);
+    let refresh = next.map(|next| envelope.seal(&at, &next)).transpose()?;
+    let kept = |scope: &&String| super::check::scopes(std::slice::from_ref(*scope)).is_ok();
+    let scopes = match &tokens.scopes {
+        Some(scopes) => scopes.iter().filter(kept).cloned().collect(),
+        None => grant.scopes.clone(),
+    };
+    Ok(SealedPair { generation, access, refresh, scopes })
+}
+
+/// What a failure leaves behind.
+pub(super) struct Failing {
+    pub(super) failure: RefreshFailure,
+    /// Failures of the grant in a row.
+    pub(super) failures: u64,
+    /// Pause of the grant alone.
+    pub(super) not_before: Option<i64>,
+    /// Pause of the whole OAuth client: failures in a row, and until when.
+    pub(super) client: Option<(u64, i64)>,
+    /// The note goes.
+    pub(super) resolved: bool,
+}
+
+/// Decides what a failure leaves behind. One that all grants of the client share pauses the client and not this grant: when
+/// the provider is back, nobody has to sit out a pause of their own. What fails while a pause is on was begun before it, so
+/// it is not counted as one more failure of the client.
+pub(super) fn decide_failing(
+    grant: GrantId,
+    failure: &RefreshFailure,
+    (asked, unresolved): (Option<Duration>, bool),
+    row: &LeaseRow,
+    client: Option<&Pause>,
+    now: i64,
+) -> Failing {
+    let (spread, _) = grant.uuid().as_u64_pair();
+    let until = |failures: u64| {
+        let pause = backoff(u32::try_from(failures).unwrap_or(u32::MAX), asked, spread);
+        now.saturating_add(micros_of(pause))
+    };
+    let failures = row.failures.saturating_add(1);
+    let shared = failure.code.is_shared();
+    let client = shared.then(|| match client {
+        Some(pause) if pause.not_before > now => {
+            let asked = asked.map_or(i64::MIN, |_| until(1));
+            (pause.failures, pause.not_before.max(asked))
+        }
+        Some(pause) => (pause.failures + 1, until(pause.failures + 1)),
+        None => (1, until(1)),
+    });
+    Failing {
+        failure: RefreshFailure::new(failure.code, &failure.detail),
+        failures,
+        not_before: (!shared).then(|| until(failures)),
+        client,
+        resolved: !unresolved,
+    }
+}
+
+/// The row of a refresh that ended.
+pub(super) fn audit_row(finish: &FinishRefresh, grant: &KeptGrant) -> AuditRow {
+    let app_id = finish.lease.version.app_id;
+    let refused = |action, failure: &RefreshFailure| {
+        let mut row = draft::of_vault(app_id, finish.at, action);
+        row.outcome = Outcome::Refused;
+        row.code = Some(failure.code.as_str().to_owned());
+        row.detail = Some(RefreshFailure::new(failure.code, &failure.detail).detail);
+        row.token_generation = grant.token_generation;
+        row
+    };
+    let mut row = match &finish.end {
+        RefreshEnd::Renewed(tokens) => {
+            let mut row = draft::of_vault(app_id, finish.at, Action::TokenRefreshed);
+            row.token_generation = Some(tokens.token_generation);
+            let refresh = if tokens.rotated { "replaced" } else { "kept" };
+            let generation = finish.lease.version.generation + 1;
+            row.detail = Some(format!("generation {generation}, refresh token {refresh}"));
+            row
+        }
+        RefreshEnd::Failed { failure, .. } => refused(Action::RefreshFailed, failure),
+        RefreshEnd::Dead { failure } => refused(Action::ReconnectNeeded, failure),
+    };
+    draft::describe(&mut row, &grant.facts);
+    row
+}
