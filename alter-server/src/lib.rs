@@ -88,7 +88,9 @@ pub mod cli;
 pub mod dev;
 pub mod domain;
 pub mod idp;
+mod keys;
 pub mod oauth;
+mod refresh;
 pub mod resolve;
 pub mod seal;
 mod serve;
@@ -98,4 +100,6 @@ pub mod telemetry;
 pub mod testkit;
 mod vault;
 
+#[cfg(feature = "dev")]
+pub use refresh::{RefreshObserver, RefreshStep};
 pub use vault::{DEFAULT_RATE_LIMIT, KekSource, Vault, VaultConfig, VaultError};

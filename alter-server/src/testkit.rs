@@ -19,7 +19,7 @@ use crate::{
     admin::Admin,
     dev::{Dev, DevError, Ready, ReadyGrant},
     domain::AppId,
-    vault::Vault,
+    vault::{Vault, VaultConfig},
 };
 
 /// A vault with an app, an agent, an identity provider, a provider, two users and a managed secret; see [`Ready`].
@@ -44,7 +44,16 @@ impl TestVault {
     ///
     /// [`DevError`].
     pub async fn start_at(clock: SharedClock) -> Result<Self, DevError> {
-        Ok(Self { dev: Dev::start_with(None, String::new(), |config| config.clock(clock)).await? })
+        Self::start_with(|config| config.clock(clock)).await
+    }
+
+    /// As [`Self::start`], with settings of the test's own.
+    ///
+    /// # Errors
+    ///
+    /// [`DevError`].
+    pub async fn start_with(settings: impl FnOnce(VaultConfig) -> VaultConfig) -> Result<Self, DevError> {
+        Ok(Self { dev: Dev::start_with(None, String::new(), settings).await? })
     }
 
     /// The vault.

@@ -31,6 +31,9 @@ use crate::{
     admin::Admin,
     api::{self, Failure, KeyRoom, KnownKey, RowBudget},
     idp::Apps,
+    keys::Keys,
+    oauth::{ClientSetup, TokenEndpoint},
+    refresh::{self, RefreshObserver, Refresher},
     seal::{Envelope, KeyRing, KeyRingError, SealError, SealedField},
     store::{
         Store, StoreError,
@@ -40,6 +43,8 @@ use crate::{
 
 /// Signed calls per minute and key when neither key nor app has a limit of its own.
 pub const DEFAULT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(6_000).unwrap();
+/// How long a call waits for a refresh.
+const DEFAULT_REFRESH_WAIT: Duration = Duration::from_secs(25);
 /// Name of the key file in the data folder.
 const KEY_FILE: &str = "kek";
 /// How long [`Vault::close`] waits for calls in flight.
@@ -73,6 +78,9 @@ pub struct VaultConfig {
     kek: KekSource,
     clock: SharedClock,
     rate_limit: NonZeroU32,
+    refresh_wait: Duration,
+    refresh_lease: Duration,
+    refresh_observer: Option<RefreshObserver>,
 }
 
 /// Where a vault's data is.
@@ -111,6 +119,9 @@ impl VaultConfig {
             kek: KekSource::Automatic,
             clock: SystemClock::shared(),
             rate_limit: DEFAULT_RATE_LIMIT,
+            refresh_wait: DEFAULT_REFRESH_WAIT,
+            refresh_lease: refresh::LEASE,
+            refresh_observer: None,
         }
     }
 
@@ -129,6 +140,28 @@ impl VaultConfig {
     /// Signed calls per minute for keys without a limit of their own or their app's; 6,000 by default.
     pub fn rate_limit_per_minute(mut self, calls: NonZeroU32) -> Self {
         self.rate_limit = calls;
+        self
+    }
+
+    /// How long a call waits for a token that is being refreshed before it is answered with 409
+    /// `token_refresh_in_progress`; 25 seconds by default, less than the 30 for which published clients wait. The refresh
+    /// goes on without the caller.
+    pub fn refresh_wait(mut self, wait: Duration) -> Self {
+        self.refresh_wait = wait;
+        self
+    }
+
+    /// How long another process waits before it takes over the refresh of a process that is gone; 15 seconds by default, at
+    /// least 100 milliseconds. The lease is renewed at a third of it.
+    pub fn refresh_lease(mut self, lease: Duration) -> Self {
+        self.refresh_lease = lease.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Is told of each step of a refresh. For tests that stop or kill a process at one of them.
+    #[cfg(feature = "dev")]
+    pub fn refresh_observer(mut self, observer: RefreshObserver) -> Self {
+        self.refresh_observer = Some(observer);
         self
     }
 }
@@ -158,6 +191,9 @@ pub enum VaultError {
         "a vault in PostgreSQL needs its key-encryption keys named: ALTER_KEK, or --kek-file with the file that every replica has"
     )]
     NoKeys,
+    /// The HTTP client that asks providers for tokens cannot be set up.
+    #[error(transparent)]
+    Http(#[from] ClientSetup),
     /// The data folder cannot be made.
     #[error("cannot make the data folder {path}")]
     Folder {
@@ -191,7 +227,8 @@ impl Vault {
     ///
     /// [`VaultError`] when there is no key ring, or the data folder or database cannot be used.
     pub async fn open(config: VaultConfig) -> Result<Self, VaultError> {
-        let VaultConfig { place, kek, clock, rate_limit } = config;
+        let VaultConfig { place, kek, clock, rate_limit, refresh_wait, refresh_lease, refresh_observer } =
+            config;
         let folder = match &place {
             Place::Folder(folder) => {
                 private_folder(folder)?;
@@ -226,10 +263,23 @@ impl Vault {
                 Arc::new(PostgresStore::open(url, envelope.clone(), Arc::clone(&clock)).await?)
             }
         };
+        let ring = Arc::new(Keys::new(envelope, key_file));
+        let refresher = Refresher::new(
+            refresh::Parts {
+                store: Arc::clone(&store),
+                keys: Arc::clone(&ring),
+                clock: Arc::clone(&clock),
+                lease: refresh_lease,
+                observer: refresh_observer,
+            },
+            TokenEndpoint::new(Arc::clone(&clock))?,
+        );
         let core = Core {
             store,
-            envelope,
-            key_file,
+            ring,
+            refresher,
+            refresh_wait,
+            serving: AtomicBool::new(false),
             place,
             apps: Apps::new(Arc::clone(&clock)),
             keys: KeyRoom::new(),
@@ -252,6 +302,9 @@ impl Vault {
     /// # }
     /// ```
     pub fn router(&self) -> Router {
+        if !self.core.serving.swap(true, Ordering::Relaxed) {
+            self.core.refresher.keep_alive();
+        }
         api::router(Arc::clone(&self.core))
     }
 
@@ -301,7 +354,7 @@ impl Vault {
     ///
     /// [`VaultError::Keys`]; the old ring stays in use then.
     pub fn reload_keys(&self) -> Result<(), VaultError> {
-        self.core.reload_keys()?;
+        self.core.ring.reload()?;
         Ok(())
     }
 
@@ -316,8 +369,8 @@ impl Vault {
         self.core.is_draining()
     }
 
-    /// Takes no more calls, waits for those in flight (30 seconds at most), writes what is queued and closes the audit
-    /// chains of this run. Again is no error.
+    /// Takes no more calls, waits for those in flight (30 seconds at most) and for providers that are being asked for tokens
+    /// (130 seconds at most), writes what is queued and closes the audit chains of this run. Again is no error.
     ///
     /// # Errors
     ///
@@ -327,6 +380,7 @@ impl Vault {
         if tokio::time::timeout(DRAIN, self.core.calls.wait()).await.is_err() {
             tracing::warn!("calls still in flight after 30 seconds are cut off");
         }
+        self.core.refresher.close().await;
         Ok(self.core.store.close().await?)
     }
 }
@@ -334,8 +388,11 @@ impl Vault {
 /// What every call needs.
 pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) envelope: Envelope,
-    key_file: Option<PathBuf>,
+    pub(crate) ring: Arc<Keys>,
+    pub(crate) refresher: Refresher,
+    pub(crate) refresh_wait: Duration,
+    /// Whether idle grants are looked after: once somebody can call.
+    serving: AtomicBool,
     place: Place,
     pub(crate) clock: SharedClock,
     pub(crate) apps: Apps,
@@ -371,23 +428,9 @@ impl Core {
         self.keys.find(text, self).await
     }
 
-    /// Opens a sealed value. A key that another process added to the key file meanwhile is looked up there.
+    /// Opens a sealed value.
     pub(crate) fn open(&self, field: &SealedField) -> Result<SecretSlice<u8>, SealError> {
-        match self.envelope.open(field) {
-            Err(SealError::UnknownKey(_)) if self.reload_keys().unwrap_or(false) => self.envelope.open(field),
-            opened => opened,
-        }
-    }
-
-    /// Whether there was a file to read.
-    pub(crate) fn reload_keys(&self) -> Result<bool, KeyRingError> {
-        let Some(path) = &self.key_file else { return Ok(false) };
-        self.envelope.replace_ring(KeyRing::from_file(path)?);
-        Ok(true)
-    }
-
-    pub(crate) fn key_file(&self) -> Option<&Path> {
-        self.key_file.as_deref()
+        self.ring.open(field)
     }
 }
 

@@ -51,12 +51,12 @@ impl Admin {
     ///
     /// [`AdminError::Invalid`] when the keys do not come from a file.
     pub async fn rotate_keys(&self) -> Result<Rotated, AdminError> {
-        let Some(path) = self.core.key_file() else {
+        let Some(path) = self.core.ring.file() else {
             return Err(invalid(
                 "the keys come from ALTER_KEK or the embedding program: put a new entry in front there, restart, then `rotate --reseal-only`",
             ));
         };
-        self.core.envelope.replace_ring(KeyRing::add_key_to_file(path)?);
+        self.core.ring.envelope.replace_ring(KeyRing::add_key_to_file(path)?);
         self.reseal().await
     }
 
@@ -66,7 +66,7 @@ impl Admin {
     ///
     /// Those of the store.
     pub async fn reseal(&self) -> Result<Rotated, AdminError> {
-        let mut rotated = Rotated { writing_key: self.core.envelope.writing_key(), seen: 0, changed: 0 };
+        let mut rotated = Rotated { writing_key: self.core.ring.envelope.writing_key(), seen: 0, changed: 0 };
         let mut cursor = None;
         loop {
             let done = self.store().reseal(RESEAL_BATCH, cursor).await?;

@@ -1,14 +1,16 @@
 //! `POST /sdk/token`: a credential and how to inject it (spec/01 §5).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use alter_core::wire::{
     code::Code,
+    error::ErrorBody,
     secret::SecretText,
-    token::{Injection, TokenRequest, TokenResponse, seconds_until},
+    token::{Injection, RetryInfo, TokenRequest, TokenResponse, seconds_until},
 };
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use super::{
     answer::{Failure, Reply},
@@ -16,9 +18,15 @@ use super::{
 };
 use crate::{
     audit::Action,
-    domain::{Address, Provider, Scope, SecretMaterial},
-    store::{Release, ReleaseCommand, Released, ReleasedCredential, RequestFacts},
+    domain::{Address, Provider, RefreshFailure, Scope, SecretMaterial},
+    refresh::{Held, Waited},
+    store::{Release, ReleaseCommand, Released, ReleasedCredential, RequestFacts, refresh::NotFresh},
 };
+
+/// How often a release is repeated because the token was at its end.
+const MAX_ROUNDS: usize = 4;
+/// When to come back if nothing is known about it.
+const LATER: Duration = Duration::from_secs(60);
 
 pub(super) struct Token;
 
@@ -45,18 +53,94 @@ impl Endpoint for Token {
             last_resort: false,
             unsaved: None,
         };
-        let release = match decided(call.core.store.release(command).await?)? {
-            Released::Credential(release) => release,
-            Released::NotFresh(_) => return Err(Failure::Internal("refreshing is not there yet".to_owned())),
-        };
+        let Ready { release, held, retry_info } = ready(call, command).await?;
         call.key.set_deprecated(release.key_deprecated);
-        let answer = response(call, &release)?;
+        if let Some(version) = release.refresh_due {
+            call.core.refresher.start(version, &release.provider.id);
+        }
+        let mut answer = response(call, &release, held.as_deref())?;
+        answer.retry_info = retry_info;
         // The row is durable, so nothing is lost when the credential stays here.
         answer.check().map_err(|error| {
             Failure::Internal(format!("release {} breaks the contract: {error}", release.audit_id))
         })?;
         Ok(Reply::json(&answer))
     }
+}
+
+/// A release, and what it took.
+struct Ready {
+    release: Box<Release>,
+    /// The token itself, when nobody else keeps it yet.
+    held: Option<Arc<Held>>,
+    retry_info: Option<RetryInfo>,
+}
+
+/// Releases, after a refresh if the token is at its end.
+async fn ready(call: &Call, mut command: ReleaseCommand) -> Result<Ready, Failure> {
+    let deadline = Instant::now() + call.core.refresh_wait;
+    let (mut held, mut retry_info) = (None, None);
+    for _ in 0..MAX_ROUNDS {
+        let spent = match decided(call.core.store.release(command.clone()).await?)? {
+            Released::Credential(release) => return Ok(Ready { release, held, retry_info }),
+            Released::NotFresh(spent) => spent,
+        };
+        let (failure, retry_in) =
+            match call.core.refresher.wait(spent.version, &spent.provider, deadline).await {
+                Waited::Renewed(info) => {
+                    retry_info = info.or(retry_info);
+                    (None, None)
+                }
+                Waited::Unsaved(token) => {
+                    command.unsaved = Some(token.unsaved);
+                    held = Some(token);
+                    (None, None)
+                }
+                // The grant is latched: the store says so, with a row.
+                Waited::Failed { failure, .. } if failure.code.is_final() => (None, None),
+                Waited::Failed { failure, retry_in } => (Some(failure), retry_in),
+                Waited::Late => (None, Some(Duration::from_secs(1))),
+            };
+        // Time has passed; the signature, the nonce and the user's token were good when the call came.
+        command.admission.at = call.core.clock.now();
+        if failure.is_none() && retry_in.is_none() {
+            continue;
+        }
+        let usable = spent.usable_until.is_some_and(|end| end > command.admission.at);
+        if usable && !command.last_resort {
+            command.last_resort = true;
+            continue;
+        }
+        return Err(not_refreshed(&spent, failure.as_ref(), retry_in));
+    }
+    let text = "the token ends faster than it can be refreshed";
+    Err(Failure::refused(Code::ServiceUnavailable, text))
+}
+
+/// There is no token at the moment, and none is released that is known to have ended.
+fn not_refreshed(spent: &NotFresh, failure: Option<&RefreshFailure>, retry_in: Option<Duration>) -> Failure {
+    let mut body = match failure {
+        None => {
+            let text = "the token is being refreshed and the provider takes its time: ask again";
+            ErrorBody::new(Code::TokenRefreshInProgress, text)
+        }
+        Some(failure) if failure.code.blames_the_app() => {
+            let text = format!(
+                "the provider refuses the application's own registration, which its operator must repair ({failure})"
+            );
+            ErrorBody::new(Code::ServiceUnavailable, text)
+        }
+        Some(failure) => {
+            let text = format!("the token has expired and could not be refreshed at the moment ({failure})");
+            ErrorBody::new(Code::ServiceUnavailable, text)
+        }
+    };
+    if failure.is_none() {
+        body.grant_id = Some(spent.version.grant_id.to_string());
+    }
+    let wait = retry_in.unwrap_or(LATER);
+    body.retry_after = Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).clamp(1, 3600));
+    Failure::Refused(Box::new(body))
 }
 
 fn address(asked: &TokenRequest) -> Result<Address, Failure> {
@@ -80,7 +164,7 @@ fn address(asked: &TokenRequest) -> Result<Address, Failure> {
 }
 
 /// The credential, unsealed, and how the provider wants it.
-fn response(call: &Call, release: &Release) -> Result<TokenResponse, Failure> {
+fn response(call: &Call, release: &Release, held: Option<&Held>) -> Result<TokenResponse, Failure> {
     let open = |field| {
         call.core
             .open(field)
@@ -115,7 +199,13 @@ fn response(call: &Call, release: &Release) -> Result<TokenResponse, Failure> {
             answer.token_generation = Some(token_generation.uuid());
             ends = earlier(ends, *expires_at);
         }
-        ReleasedCredential::Unsaved { .. } => return Err(odd()),
+        ReleasedCredential::Unsaved { scopes } => {
+            let held = held.ok_or_else(odd)?;
+            answer.access_token = SecretText::from(held.access_token.expose_secret());
+            answer.scopes.clone_from(scopes);
+            answer.token_generation = Some(held.unsaved.token_generation.uuid());
+            ends = earlier(ends, held.unsaved.expires_at);
+        }
         ReleasedCredential::ManagedSecret { material, .. } => {
             let material = SecretMaterial::from_bytes(&open(material)?).ok_or_else(odd)?;
             answer.access_token = SecretText::from(material.token.expose_secret());
