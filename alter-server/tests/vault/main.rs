@@ -5,6 +5,7 @@ mod answers;
 mod attacks;
 mod command_line;
 mod in_process;
+mod refresh;
 #[cfg(feature = "postgres")]
 mod replicas;
 mod support;

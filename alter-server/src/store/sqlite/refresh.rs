@@ -41,7 +41,7 @@ fn lease_row(sql: &Connection, app_id: AppId, grant_id: GrantId) -> Result<Optio
                 fence: count(row, 0)?,
                 owner: uuid(row.get(1)?),
                 lease_until: row.get(2)?,
-                spending: row.get::<_, Option<i64>>(3)?.map(|number| number.unsigned_abs()),
+                spending: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
                 spending_since: row.get(4)?,
                 rotates: row.get(5)?,
                 failures: count(row, 6)?,
