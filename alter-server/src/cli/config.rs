@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     CliError, Session, input,
     output::{Output, dash},
+    refreshing::{self, RefreshOptions},
 };
 use crate::{
     admin::{AdminError, InjectionStyle},
@@ -157,6 +158,8 @@ pub(super) struct AddProvider {
     /// OAuth: scopes to ask for, separated by commas
     #[arg(long, value_delimiter = ',')]
     scopes: Vec<String>,
+    #[command(flatten)]
+    refresh: RefreshOptions,
 }
 
 fn style(text: &str) -> Result<InjectionStyle, String> {
@@ -201,7 +204,8 @@ impl AddProvider {
             userinfo_url: self.userinfo_url,
             client_id: self.client_id,
             scopes: self.scopes,
-            ..OAuthSettings::default()
+            client_auth: self.refresh.client_auth(),
+            refresh: self.refresh.settings(),
         };
         Provider {
             name: self.name.unwrap_or_else(|| self.id.to_string()),
@@ -232,15 +236,19 @@ fn hosts(provider: &Provider) -> String {
 }
 
 fn described(provider: &Provider) -> String {
-    format!(
-        "id      {}\nkind    {}\nname    {}\nhosts   {}\ninject  {}: {}",
+    let head = format!(
+        "id       {}\nkind     {}\nname     {}\nhosts    {}\ninject   {}: {}",
         provider.id,
         kind(provider),
         provider.name,
         hosts(provider),
         provider.injection.header,
         provider.injection.format,
-    )
+    );
+    match refreshing::described(provider) {
+        Some(refresh) => format!("{head}\nrefresh  {refresh}"),
+        None => head,
+    }
 }
 
 #[derive(Debug, Subcommand)]

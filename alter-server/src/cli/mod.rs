@@ -11,6 +11,7 @@ mod dev;
 mod grants;
 mod input;
 mod output;
+mod refreshing;
 mod serve;
 mod trail;
 

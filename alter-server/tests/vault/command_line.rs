@@ -74,6 +74,67 @@ fn a_vault_is_set_up_word_by_word() {
 }
 
 #[test]
+fn how_tokens_are_refreshed_is_set_shown_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    done(folder, &["app", "create", "shop"], "");
+    let add = |more: &[&'static str]| {
+        let mut words = vec!["provider", "add", "crm", "--host", "api.crm.test", "--client-id", "shop"];
+        words.extend(more);
+        words
+    };
+    let url = ["--token-url", "https://id.crm.test/token"];
+    let settings = [
+        ["--client-auth", "basic"],
+        ["--client-secret-file", "-"],
+        ["--rotation", "always"],
+        ["--reuse-window", "30s"],
+        ["--refresh-margin", "10m"],
+        ["--refresh-idle", "90d"],
+        ["--assumed-lifetime", "1h"],
+        ["--refresh-param", "audience=api"],
+        ["--refresh-param", "tenant=a=b"],
+    ]
+    .concat();
+    done(folder, &add(&[&url[..], &settings].concat()), "s3cret-of-the-client\n");
+    let listed = done(folder, &["provider", "list"], "");
+    assert_eq!(listed[0]["oauth"]["client_auth"], "basic");
+    let expected = json!({
+        "margin_seconds": 600, "rotation": "always", "reuse_window_seconds": 30, "idle_seconds": 7_776_000,
+        "assumed_lifetime_seconds": 3600, "extra": {"audience": "api", "tenant": "a=b"},
+    });
+    assert_eq!(listed[0]["oauth"]["refresh"], expected);
+    assert!(!listed.to_string().contains("s3cret"), "{listed}");
+
+    for (words, says) in [
+        (&["--token-url", "http://id.crm.test/token"][..], "token_url: the URL's scheme must be https"),
+        (&["--token-url", "https://me@id.crm.test/token"], "token_url: the URL contains user information"),
+        (&["--token-url", "https://id.crm.test/token#x"], "token_url: the URL has a fragment"),
+        (&["--refresh-margin", "25h"], "margin"),
+        (&["--reuse-window", "25h"], "reuse window"),
+        (&["--refresh-idle", "59m"], "idle"),
+        (&["--refresh-idle", "90"], "length of time"),
+        (&["--assumed-lifetime", "0s"], "assumed lifetime"),
+        (&["--refresh-param", "scope=all"], "scope"),
+        (&["--refresh-param", "scope"], "NAME=VALUE"),
+        (&["--client-auth", "none", "--client-secret-file", "-"], "public client"),
+        (
+            &["--kind", "managed-secret", "--rotation", "never", "--token-url", "https://a.test/"],
+            "managed-secret",
+        ),
+        (&["--kind", "managed-secret", "--rotation", "always"], "managed-secret"),
+    ] {
+        let (code, text) = failed(folder, &add(words), "s3cret-of-the-client\n");
+        assert_eq!(
+            (code, text.contains(says), text.contains("s3cret")),
+            (2, true, false),
+            "{words:?}: {text}"
+        );
+    }
+    assert_eq!(done(folder, &["provider", "list"], ""), listed, "nothing was changed");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_with_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
