@@ -4,7 +4,10 @@ use jiff::Timestamp;
 
 use super::{Admin, AdminError, invalid, named};
 use crate::{
-    domain::{AppId, Grant, GrantFilter, GrantId, GrantPage, ImportGrant, NewGrant, Principal, SecretId},
+    domain::{
+        AppId, Grant, GrantFilter, GrantHealth, GrantId, GrantPage, ImportGrant, NewGrant, Principal,
+        SecretId,
+    },
     store::{ImportedGrant, Revoked},
 };
 
@@ -91,6 +94,25 @@ impl Admin {
         offset: u64,
     ) -> Result<GrantPage, AdminError> {
         Ok(self.store().grants(app, filter, limit, offset).await?)
+    }
+
+    /// One grant.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`].
+    pub async fn grant(&self, app: AppId, grant: GrantId) -> Result<Grant, AdminError> {
+        Ok(self.store().grant(app, grant).await?)
+    }
+
+    /// How a grant is doing: its token's times, how refreshing went, and whether a person must connect again.
+    /// [`GrantHealth::next_step`] says what to do.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`].
+    pub async fn grant_health(&self, app: AppId, grant: GrantId) -> Result<GrantHealth, AdminError> {
+        Ok(self.store().grant_health(app, grant).await?)
     }
 
     /// Revokes a grant: the very next call is refused, and its tokens are gone.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api,
-    domain::{Grant, GrantFilter, GrantId, Principal},
+    domain::{Grant, GrantFilter, GrantHealth, GrantId, Principal},
 };
 
 const IMPORT_HELP: &str = r#"One JSON object per line:
@@ -27,6 +27,11 @@ expires_at is RFC 3339 or Unix seconds."#;
 pub(super) enum GrantCommand {
     /// List grants, newest first
     List(List),
+    /// Show how a grant is doing, and what to do about it
+    Show {
+        /// Its id
+        grant: GrantId,
+    },
     /// Give a principal the use of a managed secret
     Create(Create),
     /// Move existing tokens in; all lines are checked before the first is stored
@@ -96,11 +101,24 @@ impl GrantCommand {
                 };
                 let page = admin.grants(app.id, filter, list.limit, list.offset).await?;
                 let grants: Vec<Value> = page.grants.iter().map(described).collect();
-                let head = ["ID", "PROVIDER", "PRINCIPAL", "ACCOUNT", "STATUS", "CREATED"];
+                let head = ["ID", "PROVIDER", "PRINCIPAL", "ACCOUNT", "STATUS", "CREATED", "RECONNECT"];
                 Ok(Output::list(&grants, head, |grant| {
-                    ["grant_id", "provider", "principal", "account", "status", "created_at"]
-                        .map(|name| dash(grant[name].as_str()))
+                    [
+                        "grant_id",
+                        "provider",
+                        "principal",
+                        "account",
+                        "status",
+                        "created_at",
+                        "reconnect_reason",
+                    ]
+                    .map(|name| dash(grant[name].as_str()))
                 }))
+            }
+            Self::Show { grant } => {
+                let (shown, health) =
+                    (admin.grant(app.id, grant).await?, admin.grant_health(app.id, grant).await?);
+                Ok(shown_with(&shown, &health))
             }
             Self::Create(create) => {
                 let secret = admin.secret(app.id, &create.secret).await?;
@@ -156,6 +174,53 @@ impl GrantCommand {
     }
 }
 
+/// Why a person must connect again, if so.
+fn reason(grant: &Grant) -> Option<String> {
+    let known = || grant.reconnect_reason.clone();
+    grant.facts.needs_reconnect.then(|| known().unwrap_or_else(|| "the provider refused it".to_owned()))
+}
+
+/// A grant with its health: one line for each thing that is known.
+fn shown_with(grant: &Grant, health: &GrantHealth) -> Output {
+    let now = SystemClock.now();
+    // What is not active any more needs nothing, however its last refresh ended.
+    let over = api::grant_status(grant, now) != "active";
+    let next_step = if over { "nothing: the grant has ended" } else { health.next_step(now) };
+    let mut value = described(grant);
+    value["health"] = json!(health);
+    value["next_step"] = json!(next_step);
+    let text = |name: &str| value[name].as_str().map(str::to_owned);
+    let moment = |at: Option<jiff::Timestamp>| at.map(|at| at.to_string());
+    let failure = health.last_failure.as_ref().map(|failure| {
+        let at = moment(health.last_failed_at).map(|at| format!(" at {at}")).unwrap_or_default();
+        format!("{failure} ({} in a row{at})", health.failures)
+    });
+    let lines = [
+        ("grant", text("grant_id")),
+        ("provider", text("provider")),
+        ("principal", text("principal")),
+        ("account", text("account")),
+        ("label", text("label")),
+        ("status", text("status")),
+        ("next step", Some(next_step.to_owned())),
+        ("reconnect because", text("reconnect_reason")),
+        ("token ends", moment(health.token_expires_at)),
+        ("token obtained", moment(health.obtained_at)),
+        ("refresh token", Some(if health.refreshable { "yes" } else { "no" }.to_owned())),
+        ("refused by provider", health.refused.then(|| "yes, as a client reported".to_owned())),
+        ("last refreshed", moment(health.last_refreshed_at)),
+        ("last failure", failure),
+        ("next refresh", health.retry_in_seconds.map(|seconds| format!("not before {seconds} s from now"))),
+        ("last released", moment(health.last_used_at)),
+        ("last good call", moment(health.last_good_at)),
+        ("grant ends", text("grant_expires_at")),
+        ("revoked", text("revoked_at")),
+        ("revoked by", text("revoked_by")),
+    ];
+    let known = lines.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
+    Output::table(&value, &known.collect::<Vec<_>>())
+}
+
 /// A grant for operators: everything but its credential.
 fn described(grant: &Grant) -> Value {
     let facts = &grant.facts;
@@ -175,6 +240,7 @@ fn described(grant: &Grant) -> Value {
         "label": facts.label,
         "status": api::grant_status(grant, SystemClock.now()),
         "needs_reconnect": facts.needs_reconnect,
+        "reconnect_reason": reason(grant),
         "scope_mismatch": grant.scope_mismatch,
         "scopes": grant.scopes,
         "managed_secret_id": grant.secret_id,

@@ -36,6 +36,13 @@ impl Output {
         Self::one(&items, text)
     }
 
+    /// One thing, for people as rows of name and value.
+    pub(super) fn table(json: &impl Serialize, rows: &[[String; 2]]) -> Self {
+        let rows: Vec<_> = rows.iter().map(|[name, value]| [format!("{name}:"), value.clone()]).collect();
+        let [head, rest @ ..] = rows.as_slice() else { return Self::one(json, "") };
+        Self::one(json, table(head.each_ref().map(String::as_str), rest))
+    }
+
     /// The command did what it should, and what it found is bad: exit code 1.
     pub(super) fn bad(mut self) -> Self {
         self.good = false;

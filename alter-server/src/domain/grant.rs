@@ -102,6 +102,8 @@ pub struct Grant {
     pub secret_name: Option<String>,
     /// A report said that the provider wants more scopes than granted.
     pub scope_mismatch: bool,
+    /// Why a person must connect again: a [`super::FailureCode`] and what the provider said.
+    pub reconnect_reason: Option<String>,
     /// UTC.
     pub created_at: Timestamp,
     /// Last release, UTC, to the minute.

@@ -196,6 +196,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Moves existing tokens in; see [`ImportGrant`].
     fn import_grant(&self, by: Operator, import: ImportGrant) -> Answer<'_, ImportedGrant>;
 
+    /// One grant.
+    fn grant(&self, app_id: AppId, id: GrantId) -> Answer<'_, Grant>;
+
     /// The app's grants, newest first.
     fn grants(&self, app_id: AppId, filter: GrantFilter, limit: u32, offset: u64) -> Answer<'_, GrantPage>;
 

@@ -225,6 +225,12 @@ fn development_mode_prints_one_line_runs_until_it_is_told_and_takes_imports() {
     let again = done(folder.path(), &["grant", "import"], &line.to_string());
     assert_eq!(again["imported"][0]["created"], false);
     assert_eq!(again["imported"][0]["grant_id"], imported["imported"][0]["grant_id"]);
+    let shown =
+        done(folder.path(), &["grant", "show", again["imported"][0]["grant_id"].as_str().unwrap()], "");
+    assert_eq!((&shown["account"], &shown["health"]["generation"]), (&json!("a"), &json!(2)));
+    assert_eq!((&shown["health"]["refreshable"], &shown["next_step"]), (&json!(false), &json!("nothing")));
+    let (code, text) = failed(folder.path(), &["grant", "show", "00000000-0000-4000-8000-000000000000"], "");
+    assert!(code != 0 && text.contains("no such grant"), "{text}");
 
     assert_eq!(dev.stop(), 0);
     let verified = done(folder.path(), &["audit", "verify"], "");

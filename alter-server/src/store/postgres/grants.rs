@@ -37,7 +37,7 @@ pub(super) use facts_columns;
 macro_rules! whole {
     () => {
         ", g.app_id, g.scopes, g.generation, g.token_generation, g.secret_id, s.name, g.scope_mismatch, \
-         g.created_at, g.last_used_at, g.revoked_at, g.revoked_by \
+         g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason \
          FROM grants g LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id WHERE "
     };
 }
@@ -136,6 +136,7 @@ fn grant(row: &Row) -> Result<Grant, StoreError> {
         last_used_at: maybe_instant(row, 20)?,
         revoked_at: maybe_instant(row, 21)?,
         revoked_by: get(row, 22)?,
+        reconnect_reason: get(row, 23)?,
     })
 }
 

@@ -28,7 +28,7 @@ const PROOF: Duration = Duration::from_secs(5);
 /// Pause before another connection after one that worked broke.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between attempts that fail.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A connection that hears nothing proves itself again so often.
 const PROVE_EVERY: Duration = Duration::from_secs(60);
 
@@ -89,12 +89,19 @@ impl Listener {
 
 /// Never ends by itself.
 async fn listen(url: &DatabaseUrl, signals: &broadcast::Sender<RefreshSignal>) {
-    let mut pause = PAUSE;
+    let (mut pause, mut said) = (PAUSE, false);
     loop {
         let mut worked = false;
         let Err(error) = connect(url, signals, &mut worked).await;
         pause = if worked { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-        tracing::debug!(%error, "no notifications of refreshes at the moment: whoever waits looks by itself");
+        let text = "no notifications of refreshes at the moment: whoever waits looks by itself";
+        // Once is enough for a pooler that will never let them through.
+        if said {
+            tracing::debug!(%error, "{text}");
+        } else {
+            tracing::warn!(%error, "{text}");
+        }
+        said = !worked;
         sleep(pause).await;
     }
 }

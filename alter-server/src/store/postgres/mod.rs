@@ -368,6 +368,10 @@ impl Store for PostgresStore {
         unit!(self, Gate::Exclusive(import.app_id), (by, import), |unit| grants::import(unit, by, import))
     }
 
+    fn grant(&self, app_id: AppId, id: GrantId) -> Answer<'_, Grant> {
+        read!(self, Read, (app_id, id), |sql| grants::load(sql, *app_id, *id))
+    }
+
     fn grants(&self, app_id: AppId, filter: GrantFilter, limit: u32, offset: u64) -> Answer<'_, GrantPage> {
         let (at, part) = (self.clock.now(), (limit.clamp(1, 1000), offset));
         read!(self, Read, (app_id, filter, part, at), |sql| grants::page(

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{Address, KeyStatus, PutProvider},
-    store::contract::{World, by_provider, code, decided, identity, provider},
+    store::contract::{World, by_provider, code, decided, identity, one_takes, provider},
 };
 
 async fn two() -> (World, PostgresStore) {
@@ -274,6 +274,74 @@ async fn a_restarted_database_is_found_again() {
     let rows = world.rows(key.app_id).await;
     let released = rows.iter().filter(|row| row.action == Action::TokenReleased).count();
     assert!(released > served.load(Ordering::SeqCst));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_at_a_time_refreshes_a_grant_on_whichever_replica() {
+    let (world, other) = two().await;
+    let third = beside(&world).await;
+    let stores: [Arc<dyn Store>; 3] = [Arc::clone(&world.store), Arc::new(other), Arc::new(third)];
+    for name in ["one", "two", "three"] {
+        let (_, version) = world.refreshable(name, 100).await;
+        one_takes(&world, version, &stores).await;
+    }
+    world.assert_chains_verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_replica_hears_that_a_refresh_ended() {
+    let (world, other) = two().await;
+    let (_, mut version) = world.refreshable("one", 7200).await;
+    let mut signals = other.refresh_signals();
+    // The listener connects beside the work: until then nothing is heard, which only means that waiters look.
+    let heard = loop {
+        version = world.renew_tokens(version, "next").await;
+        if let Ok(heard) = tokio::time::timeout(Duration::from_millis(200), signals.recv()).await {
+            break heard.unwrap();
+        }
+        assert!(version.generation < 50, "nothing heard");
+    };
+    assert_eq!(heard.grant_id, version.grant_id);
+    // A replica that is closed hears nothing more, and closing does not wait for anything.
+    tokio::time::timeout(Duration::from_secs(5), other.close()).await.unwrap().unwrap();
+    drop(other);
+    loop {
+        match signals.recv().await {
+            Ok(_) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// The lock on the row is what keeps two from taking one lease: a second one waits, and then sees the first.
+#[tokio::test]
+async fn a_lease_is_not_taken_on_what_was_read_before_it_ended() {
+    let (world, other) = two().await;
+    let (_, version) = world.refreshable("one", 7200).await;
+    let lease = world.take(version).await;
+    let sql = database(&world).sql().await;
+    sql.batch_execute("BEGIN; SELECT 1 FROM refreshes FOR UPDATE").await.unwrap();
+    let end = crate::store::refresh::RefreshEnd::Renewed(Box::new(world.fresh("t2", Some("r2"), 7200)));
+    let begin = BeginRefresh {
+        version,
+        owner: uuid::Uuid::new_v4(),
+        lease: Duration::from_secs(30),
+        despite_backoff: false,
+    };
+    let ends = world.end(lease.name(), end);
+    let begins = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let begun = other.begin_refresh(begin);
+        let opens = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            sql.batch_execute("COMMIT").await.unwrap();
+        };
+        tokio::join!(begun, opens).0.unwrap()
+    };
+    let (ended, begun) = tokio::join!(ends, begins);
+    assert_eq!(ended, Finished::Written { generation: 2 });
+    assert!(matches!(begun, Begun::Moved), "{begun:?}");
 }
 
 #[tokio::test]

@@ -117,11 +117,12 @@ fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
         last_used_at: maybe_instant(row, 21)?,
         revoked_at: maybe_instant(row, 22)?,
         revoked_by: row.get(23)?,
+        reconnect_reason: row.get(24)?,
     })
 }
 
 const WHOLE: &str = "g.app_id, g.scopes, g.generation, g.token_generation, g.secret_id, s.name, g.scope_mismatch, \
-     g.created_at, g.last_used_at, g.revoked_at, g.revoked_by \
+     g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason \
      FROM grants g LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id";
 
 /// One whole grant.

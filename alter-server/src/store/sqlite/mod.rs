@@ -335,6 +335,10 @@ impl Store for SqliteStore {
         self.writer.run(move |unit| grants::import(unit, &by, &import)).boxed()
     }
 
+    fn grant(&self, app_id: AppId, id: GrantId) -> Answer<'_, Grant> {
+        self.read(move |sql| grants::load(sql, app_id, id)).boxed()
+    }
+
     fn grants(&self, app_id: AppId, filter: GrantFilter, limit: u32, offset: u64) -> Answer<'_, GrantPage> {
         let at = self.clock.now();
         let limit = limit.clamp(1, 1000);

@@ -32,7 +32,7 @@ use rusqlite::params;
 
 use crate::{
     domain::{Address, GrantFilter, Principal},
-    store::contract::{by_provider, code, identity},
+    store::contract::{by_provider, code, identity, one_takes},
 };
 
 /// A second store on the same folder, as another process would open it, and a plain connection.
@@ -64,6 +64,18 @@ async fn what_another_process_changes_counts_for_the_very_next_call() {
     assert_eq!(code(world.token_of(key, "u1").await), Code::KeyRevoked);
     // A nonce is used up in both.
     other.close().await.unwrap();
+    world.assert_chains_verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_at_a_time_refreshes_a_grant_in_whichever_process() {
+    let world = open().await;
+    let (_, version) = world.refreshable("one", 100).await;
+    let mut stores = vec![Arc::clone(&world.store)];
+    for _ in 0..3 {
+        stores.push(Arc::new(beside(&world).await.0));
+    }
+    one_takes(&world, version, &stores).await;
     world.assert_chains_verify().await;
 }
 
