@@ -21,9 +21,12 @@ use crate::{
     oauth::{RefreshCall, Spent, TokenAnswer, TokenFailure},
     resolve::{Recovery, recovery},
     seal::SealedField,
-    store::refresh::{
-        BeginRefresh, Begun, FinishRefresh, Finished, FreshTokens, RefreshEnd, RefreshLease, RefreshSignal,
-        Unsaved,
+    store::{
+        StoreError,
+        refresh::{
+            BeginRefresh, Begun, FinishRefresh, Finished, FreshTokens, RefreshEnd, RefreshLease,
+            RefreshSignal, Unsaved,
+        },
     },
     telemetry,
 };
@@ -36,6 +39,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
 /// A flight that has asked for so long does not ask again.
 const ASK_FOR: Duration = Duration::from_secs(60);
+/// How long it is attempted to write down that there is no new token.
+const END_FOR: Duration = Duration::from_secs(60);
+/// Between attempts to begin or to end while the store does not answer.
+const BEGIN_EVERY: Duration = Duration::from_millis(250);
 /// The longest pause between attempts to keep tokens.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// How long it is attempted to keep tokens whose end nobody knows.
@@ -76,7 +83,8 @@ impl Inner {
         provider: &ProviderId,
         progress: &watch::Sender<Progress>,
     ) -> End {
-        let owner = Uuid::new_v4();
+        let mut owner = Uuid::new_v4();
+        let mut in_doubt: Option<Instant> = None;
         // Before the first look, so that nothing that happens after it is missed.
         let mut signals = self.parts.store.refresh_signals();
         let until = Instant::now() + LOOK_ON;
@@ -86,7 +94,8 @@ impl Inner {
             match self.parts.store.begin_refresh(begin).await {
                 Ok(Begun::Taken(lease)) => match self.lead(*lease, progress).await {
                     Leased::Ended(end) => return end,
-                    Leased::Lost => {}
+                    // The next lease is another one, and what was asked under this one is not ours to forget.
+                    Leased::Lost => owner = Uuid::new_v4(),
                 },
                 Ok(Begun::Moved) => {
                     telemetry::replay_avoided(provider);
@@ -105,7 +114,16 @@ impl Inner {
                 }
                 Ok(Begun::Impossible(failure)) => return End::Failed { failure, retry_in: None },
                 Err(error) => {
-                    // Nothing was asked: the refresh token is as good as it was.
+                    // Nothing was asked. But the note may be written all the same, and only its owner knows that it means
+                    // nothing: it asks again for as long as others would wait.
+                    let since = *in_doubt.get_or_insert_with(Instant::now);
+                    if matches!(error, StoreError::Unavailable { .. })
+                        && since.elapsed() < self.parts.lease * 2
+                        && !self.stop.is_cancelled()
+                    {
+                        sleep(BEGIN_EVERY).await;
+                        continue;
+                    }
                     tracing::warn!(grant_id = %version.grant_id, %error, "a refresh could not begin");
                     let text = "the vault cannot write down that it refreshes the token";
                     return failed(FailureCode::StoreFailed, text, Some(STORE_PAUSE));
@@ -281,8 +299,8 @@ impl Inner {
         self.end(lease, RefreshEnd::Failed { failure, retry_after: None, unresolved }).await
     }
 
-    /// Writes down that there is no new token, and why. If that cannot be written, the lease runs out with its note, and
-    /// whoever comes next finds out.
+    /// Writes down that there is no new token, and why. Until that is written the note stands, and would have to be read as
+    /// "outcome unknown", so it is tried for a while.
     async fn end(&self, lease: &RefreshLease, end: RefreshEnd) -> Leased {
         let (failure, retry_in) = match &end {
             RefreshEnd::Failed { failure, retry_after, .. } => {
@@ -295,16 +313,27 @@ impl Inner {
             grant_id = %lease.version.grant_id, provider = %lease.provider.id, %failure,
             dead = failure.code.is_final(), "a refresh failed"
         );
-        let finish = FinishRefresh { lease: lease.name(), at: self.parts.clock.now(), end };
-        match self.parts.store.finish_refresh(finish).await {
-            Ok(Finished::Written { .. }) => {}
-            Ok(Finished::Overtaken) => return Leased::Lost,
-            Err(error) => {
-                tracing::error!(grant_id = %lease.version.grant_id, %error, "how a refresh ended could not be kept");
-                return Leased::Ended(End::Failed { failure, retry_in: Some(STORE_PAUSE) });
+        let began = Instant::now();
+        let written = self.keep(lease.name(), async {
+            loop {
+                let finish = FinishRefresh { lease: lease.name(), at: self.parts.clock.now(), end: end.clone() };
+                match self.parts.store.finish_refresh(finish).await {
+                    Ok(finished) => return Some(finished),
+                    Err(error) => {
+                        tracing::error!(grant_id = %lease.version.grant_id, %error, "how a refresh ended could not be kept yet");
+                    }
+                }
+                if began.elapsed() > END_FOR {
+                    return None;
+                }
+                sleep(BEGIN_EVERY).await;
             }
+        });
+        match written.await {
+            Some(Some(Finished::Written { .. })) => Leased::Ended(End::Failed { failure, retry_in }),
+            Some(None) => Leased::Ended(End::Failed { failure, retry_in: Some(STORE_PAUSE) }),
+            Some(Some(Finished::Overtaken)) | None => Leased::Lost,
         }
-        Leased::Ended(End::Failed { failure, retry_in })
     }
 
     pub(super) fn see(&self, step: RefreshStep, version: CredentialVersion) {

@@ -106,7 +106,7 @@ pub struct FinishRefresh {
 }
 
 /// How a refresh ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum RefreshEnd {
     /// The provider gave new tokens.
     Renewed(Box<FreshTokens>),
