@@ -70,6 +70,8 @@ struct Around {
     client_secret: Option<SealedField>,
     client: Option<Pause>,
     now: i64,
+    /// Since when the server runs.
+    up_since: i64,
 }
 
 async fn around(sql: &Client, app_id: AppId, id: GrantId) -> Result<Option<Around>, StoreError> {
@@ -78,6 +80,7 @@ async fn around(sql: &Client, app_id: AppId, id: GrantId) -> Result<Option<Aroun
         ", g.generation, g.token_generation, g.reconnect_reason, g.scopes, g.refresh_token, p.definition, \
          p.client_secret_generation, p.client_secret, b.failures, b.not_before, b.failure_code, b.failure_detail, ",
         now!(),
+        ", (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint",
         " FROM grants g LEFT JOIN providers p ON p.app_id = g.app_id AND p.id = g.provider_id \
          LEFT JOIN refresh_backoff b ON b.app_id = g.app_id AND b.provider_id = g.provider_id \
          WHERE g.app_id = $1 AND g.id = $2"
@@ -101,6 +104,7 @@ async fn around(sql: &Client, app_id: AppId, id: GrantId) -> Result<Option<Aroun
         client_secret,
         client,
         now: get(&row, 24)?,
+        up_since: get(&row, 25)?,
         grant: KeptGrant {
             facts,
             generation: count(&row, 12)?,
@@ -127,7 +131,7 @@ pub(super) async fn begin(
 
 async fn taken(sql: &Client, begin: &BeginRefresh, at: Timestamp) -> Result<Begun, StoreError> {
     let CredentialVersion { app_id, grant_id, generation } = begin.version;
-    let row = match lock(sql, app_id, grant_id).await? {
+    let mut row = match lock(sql, app_id, grant_id).await? {
         Some(row) => row,
         None => {
             // Somebody else may be making it at this moment; then this waits for them.
@@ -143,10 +147,15 @@ async fn taken(sql: &Client, begin: &BeginRefresh, at: Timestamp) -> Result<Begu
     if let Err(other) = lease::decide_possible(begin, grant, provider.flatten(), at) {
         return Ok(other);
     }
-    let Some(Around { grant, provider: Some(provider), client_secret, client, now }) = around else {
+    let Some(Around { grant, provider: Some(provider), client_secret, client, now, up_since }) = around
+    else {
         return Ok(Begun::Moved);
     };
     let Some(refresh_token) = grant.refresh_token else { return Ok(Begun::Moved) };
+    // While the server was away nobody could renew: holders have a lease's time from its start to say that they live.
+    if row.owner != Some(begin.owner) {
+        row.lease_until = row.lease_until.map(|until| until.max(up_since + lease::micros_of(begin.lease)));
+    }
     let taking = match lease::decide_taking(begin, &row, client, now) {
         Ok(taking) => taking,
         Err(other) => return Ok(other),
