@@ -158,18 +158,17 @@ impl Client {
 
 /// Calls all the time until told to stop; every other client closes its connection after each call.
 fn load(
-    addresses: [String; 2],
-    key: ApiKey,
-    body: Value,
-    done: Arc<AtomicBool>,
-    served: Arc<AtomicUsize>,
+    addresses: &[String; 2],
+    key: &ApiKey,
+    body: &Value,
+    done: &Arc<AtomicBool>,
+    served: &Arc<AtomicUsize>,
 ) -> Vec<thread::JoinHandle<Vec<String>>> {
     (0..8)
         .map(|number| {
             let mut addresses = addresses.clone();
             addresses.rotate_left(number % 2);
-            let (key, body, done, served) =
-                (key.clone(), body.clone(), Arc::clone(&done), Arc::clone(&served));
+            let (key, body, done, served) = (key.clone(), body.clone(), Arc::clone(done), Arc::clone(served));
             thread::spawn(move || {
                 let (mut client, mut wrong) = (Client::default(), Vec::new());
                 while !done.load(Ordering::Relaxed) {
@@ -210,7 +209,7 @@ async fn replicas_are_replaced_under_load_and_no_call_is_broken() {
     let mut replicas = [Replica::start(&place, "127.0.0.1:0"), Replica::start(&place, "127.0.0.1:0")];
     let addresses = [replicas[0].address.clone(), replicas[1].address.clone()];
     let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let callers = load(addresses.clone(), key, body, Arc::clone(&done), Arc::clone(&served));
+    let callers = load(&addresses, &key, &body, &done, &served);
     let pause = || thread::sleep(Duration::from_millis(400));
     pause();
     for (replica, address) in replicas.iter_mut().zip(&addresses) {
