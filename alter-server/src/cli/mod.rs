@@ -9,6 +9,7 @@ mod config;
 #[cfg(feature = "dev")]
 mod dev;
 mod grants;
+mod health;
 mod input;
 mod output;
 mod refreshing;
@@ -79,6 +80,8 @@ enum LogFormat {
 enum Command {
     /// Serve the vault over HTTP until SIGTERM
     Serve(serve::Serve),
+    /// Ask a vault that is served whether it is; exit code 1 if not
+    Health(health::Health),
     /// Start a vault and a sandbox of the outside world, with everything a first call needs
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
@@ -194,6 +197,9 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     #[cfg(feature = "postgres")]
     let database_url = cli.database_url;
     let Cli { data_dir, kek_file, app, json, command, .. } = cli;
+    if let Command::Health(health) = command {
+        return health.run().await;
+    }
     #[cfg(feature = "dev")]
     if let Command::Dev(dev) = command {
         return dev.run(data_dir, json).await;
@@ -219,6 +225,7 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     let session = Session { admin: vault.admin(operator()), app };
     let done = match command {
         Command::Serve(serve) => serve.run(&vault, json).await,
+        Command::Health(_) => Ok(Output::nothing()),
         #[cfg(feature = "dev")]
         Command::Dev(_) => Ok(Output::nothing()),
         Command::App(command) => command.run(&session).await,
