@@ -8,9 +8,6 @@
 //! The number of time series is bounded: routes, statuses, outcomes and events are words of this program, and of provider ids the
 //! first 200 of a process have their own series, the rest counts as `other`. No app, grant, user, agent or host is a label.
 
-// Until the refresh that calls them has landed.
-#![allow(dead_code, reason = "crate::refresh records them")]
-
 #[cfg(feature = "metrics")]
 pub mod export;
 mod labels;
