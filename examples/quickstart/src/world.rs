@@ -9,7 +9,7 @@ use alter_server::{
     Vault, VaultConfig,
     admin::{InjectionStyle, KeyRequest},
     audit::AuditFilter,
-    domain::{AppId, ClaimMapping, GrantId, IdpConfig, Provider, ProviderKind},
+    domain::{AppId, ClaimMapping, GrantId, IdpConfig, OAuthSettings, Provider, ProviderKind},
     store::AuditVerifyScope,
 };
 use secrecy::SecretString;
@@ -57,7 +57,8 @@ impl World {
         };
         admin.set_idp(app, idp).await?;
 
-        // The API, and the only host that its credentials may be sent to.
+        // The API, the only host that its credentials may be sent to, and where its tokens are refreshed.
+        let client = sandbox.client();
         let (injection, additional) = InjectionStyle::Bearer.injections();
         let provider = Provider {
             id: "sandbox".parse()?,
@@ -66,9 +67,13 @@ impl World {
             hosts: vec![sandbox.addr().to_string().parse()?],
             injection,
             additional,
-            oauth: None,
+            oauth: Some(OAuthSettings {
+                token_url: Some(sandbox.oauth_endpoints().token),
+                client_id: Some(client.client_id),
+                ..OAuthSettings::default()
+            }),
         };
-        admin.put_provider(app, provider, None).await?;
+        admin.put_provider(app, provider, Some(SecretString::from(client.client_secret))).await?;
 
         // The table of tokens that people have before they have a vault, as one JSON object per line.
         let users = ["alice", "bob"];
