@@ -6,7 +6,7 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -49,6 +49,8 @@ const DEFAULT_REFRESH_WAIT: Duration = Duration::from_secs(25);
 const KEY_FILE: &str = "kek";
 /// How long [`Vault::close`] waits for calls in flight.
 const DRAIN: Duration = Duration::from_secs(30);
+/// How often the vault signs where its audit chains stand.
+const CHECKPOINTS: Duration = Duration::from_secs(15 * 60);
 
 /// Where the key-encryption keys come from.
 #[derive(Debug, Default)]
@@ -290,7 +292,9 @@ impl Vault {
             calls: TaskTracker::new(),
             draining: AtomicBool::new(false),
         };
-        Ok(Self { core: Arc::new(core) })
+        let core = Arc::new(core);
+        tokio::spawn(sign_checkpoints(Arc::downgrade(&core)));
+        Ok(Self { core })
     }
 
     /// The vault's routes (`/sdk/…`, `/healthz`, `/readyz`), to be served or nested under a prefix of the user's own
@@ -382,6 +386,18 @@ impl Vault {
         }
         self.core.refresher.close().await;
         Ok(self.core.store.close().await?)
+    }
+}
+
+/// Signs where this process's audit chains stand, now and then, until the vault is gone or closed: what somebody changes in the
+/// store afterwards shows. The last checkpoint is made when the store closes.
+async fn sign_checkpoints(core: Weak<Core>) {
+    loop {
+        tokio::time::sleep(CHECKPOINTS).await;
+        let Some(core) = core.upgrade().filter(|core| !core.calls.is_closed()) else { return };
+        if let Err(error) = core.store.checkpoint_own().await {
+            tracing::warn!(%error, "the audit chains could not be signed; it is tried again later");
+        }
     }
 }
 

@@ -1,12 +1,17 @@
-//! The audit trail, and turning the key-encryption keys.
+//! The audit trail and what proves it, and turning the key-encryption keys.
+
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::{Admin, AdminError, invalid};
 use crate::{
-    audit::{AuditFilter, AuditPage, VerifyReport},
+    audit::{
+        AuditFilter, AuditPage, Checkpoint, CheckpointKey, Evidence, ExportReader, ExportReport, PublicKey,
+        VerifyReport,
+    },
     seal::KeyRing,
-    store::AuditVerifyScope,
+    store::{AuditVerifyScope, ChainEnd},
 };
 
 /// Values that are looked at in one unit of work while re-sealing.
@@ -40,6 +45,84 @@ impl Admin {
     /// Those of the store.
     pub async fn verify_audit(&self, scope: AuditVerifyScope) -> Result<VerifyReport, AdminError> {
         Ok(self.store().verify_audit(scope).await?)
+    }
+
+    /// The same, held against what was kept outside the store.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn verify_audit_with(
+        &self,
+        scope: AuditVerifyScope,
+        evidence: Evidence,
+    ) -> Result<VerifyReport, AdminError> {
+        Ok(self.store().verify_trail(scope, evidence).await?)
+    }
+
+    /// Walks the chains, signs where those without a fault stand, and answers the newest checkpoint and cut of each, to be kept
+    /// elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn checkpoint_audit(
+        &self,
+        scope: AuditVerifyScope,
+    ) -> Result<(VerifyReport, Vec<Checkpoint>), AdminError> {
+        let report = self.store().verify_audit(scope).await?;
+        let sound =
+            report.chains.iter().filter(|chain| chain.fault.is_none() && chain.end.seq > chain.signed_to);
+        let ends = sound
+            .map(|chain| ChainEnd { app_id: chain.app_id, chain: chain.chain, head: chain.end })
+            .collect();
+        self.store().checkpoint_ends(ends).await?;
+        let app_id = match scope {
+            AuditVerifyScope::App(app_id) => Some(app_id),
+            AuditVerifyScope::Everything => None,
+        };
+        Ok((report, self.store().newest_checkpoints(app_id).await?))
+    }
+
+    /// The keys that sign checkpoints, oldest first. Keep their public halves elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn checkpoint_keys(&self) -> Result<Vec<CheckpointKey>, AdminError> {
+        Ok(self.store().checkpoint_keys().await?)
+    }
+
+    /// Makes another key, which signs checkpoints from now on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn add_checkpoint_key(&self) -> Result<CheckpointKey, AdminError> {
+        Ok(self.store().add_checkpoint_key(self.by()).await?)
+    }
+
+    /// Reads exported files and holds them against the cuts that name them. `trusted` as in [`Evidence::trusted`].
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`] when a file cannot be read, else those of the store.
+    pub async fn verify_exports(
+        &self,
+        files: Vec<PathBuf>,
+        trusted: Option<Vec<PublicKey>>,
+    ) -> Result<Vec<ExportReport>, AdminError> {
+        let keys = self.store().checkpoint_keys().await?;
+        let trusted = Evidence { trusted, anchors: Vec::new() }.keys(&keys, &self.core.ring.envelope);
+        let mut reports = Vec::new();
+        for file in files {
+            let shown = file.display().to_string();
+            let read = super::retention::blocking(move || ExportReader::read(&file)).await;
+            let read = read.map_err(|error| invalid(format!("cannot read {shown}: {error}")))?;
+            let cuts = self.store().cuts_naming(read.sha256).await?;
+            reports.push(read.check(&cuts, &trusted));
+        }
+        Ok(reports)
     }
 
     /// Adds a fresh key-encryption key to the key file, which writes from now on, and wraps every sealed value with it

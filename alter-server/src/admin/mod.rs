@@ -7,6 +7,7 @@ mod audit;
 mod grants;
 mod import;
 mod providers;
+mod retention;
 mod secrets;
 
 use std::sync::Arc;
@@ -15,6 +16,9 @@ pub use access::{KeyRequest, MintedKey};
 pub use audit::Rotated;
 pub use import::{ImportFault, ImportPlan, ImportedLine};
 pub use providers::InjectionStyle;
+#[cfg(test)]
+pub(crate) use retention::Pruner;
+pub use retention::{ExportedFile, Pruned, UnprunedChain};
 
 use crate::{
     domain::{App, AppId, Operator},

@@ -1,9 +1,8 @@
 //! The hash chain: what each row's hash covers, and how rows follow each other.
 
-use aws_lc_rs::digest;
 use jiff::Timestamp;
 
-use super::{Action, AuditRow, Outcome};
+use super::{Action, AuditRow, Outcome, checkpoint::sha256};
 use crate::domain::{AppId, AuditId, RunId};
 
 /// The end of a chain: place and hash of its last row.
@@ -33,12 +32,6 @@ impl ChainHead {
         row.hash = row.computed_hash(scratch);
         *self = Self { seq: row.seq, hash: row.hash };
     }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    out
 }
 
 /// Cuts `text` to at most `max` bytes at a character boundary.

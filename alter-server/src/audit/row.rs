@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{ActorId, AgentId, AppId, AuditId, GrantId, KeyId, RunId, TokenGeneration, UserId};
 
@@ -88,6 +88,10 @@ actions! {
     SecretCreated = "secret.created";
     /// A managed secret got new material.
     SecretRotated = "secret.rotated";
+    /// Old rows of the trail were exported and removed.
+    AuditPruned = "audit.pruned";
+    /// A key that signs checkpoints was made.
+    AuditKeyCreated = "audit_key.created";
 }
 
 impl Serialize for Action {
@@ -96,8 +100,16 @@ impl Serialize for Action {
     }
 }
 
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom("an action that this program does not know"))
+    }
+}
+
 /// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Done.
@@ -107,7 +119,7 @@ pub enum Outcome {
 }
 
 /// One row. Text fields are cut to their limits before they are hashed, so that what is hashed is what is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRow {
     /// Identifier (sorts by time).
     pub id: AuditId,
@@ -173,20 +185,11 @@ pub struct AuditRow {
     #[serde(skip)]
     pub bodies_digest: Option<[u8; 32]>,
     /// Hash of the row before; for the first row, of the chain's name.
-    #[serde(with = "hex_bytes")]
+    #[serde(with = "super::text::hash")]
     pub prev_hash: [u8; 32],
     /// Hash of this row.
-    #[serde(with = "hex_bytes")]
+    #[serde(with = "super::text::hash")]
     pub hash: [u8; 32],
-}
-
-mod hex_bytes {
-    pub(super) fn serialize<S: serde::Serializer>(
-        bytes: &[u8; 32],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex::encode(bytes))
-    }
 }
 
 /// What a client says about a call it made (spec/01 §7.2). `Debug` leaves out headers, bodies and the URL.
@@ -250,7 +253,7 @@ pub struct AuditPage {
 }
 
 /// Headers and bodies of a reported call, as they are sealed.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReportedBodies {
     /// JSON text of the filtered request headers.

@@ -59,7 +59,7 @@ fn chain(length: u8) -> (Vec<AuditRow>, ChainRecord) {
 }
 
 fn verify(rows: &[AuditRow], record: ChainRecord) -> VerifyReport {
-    let mut verifier = Verifier::new([record]);
+    let mut verifier = Verifier::new([record], []);
     for row in rows {
         verifier.push(row);
     }
@@ -152,10 +152,10 @@ proptest! {
 #[test]
 fn a_row_of_an_unknown_chain_is_found() {
     let (rows, record) = chain(3);
-    let mut verifier = Verifier::new([]);
+    let mut verifier = Verifier::new([], []);
     verifier.push(&rows[0]);
     assert!(!verifier.finish().ok());
-    let mut verifier = Verifier::new([record]);
+    let mut verifier = Verifier::new([record], []);
     verifier.push_unreadable(app(), run(), "unknown action");
     assert!(!verifier.finish().ok());
 }

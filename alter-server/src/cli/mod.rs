@@ -12,6 +12,7 @@ mod grants;
 mod health;
 mod input;
 mod output;
+mod proof;
 mod refreshing;
 mod serve;
 mod trail;
@@ -327,6 +328,9 @@ mod tests {
             "grant list",
             "rotate",
             "audit list",
+            "audit verify",
+            "audit key",
+            "audit checkpoint --all",
             "audit verify",
         ] {
             let place = ["alter-server", "--database-url", &url, "--kek-file", &keys];

@@ -5,8 +5,12 @@ use clap::{Args, Subcommand};
 use super::{
     CliError, Session,
     output::{Output, dash},
+    proof::{Prune, Verify},
 };
-use crate::{audit::AuditFilter, store::AuditVerifyScope};
+use crate::{
+    audit::{AuditFilter, CheckpointKey, PublicKey},
+    store::AuditVerifyScope,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
@@ -25,12 +29,23 @@ pub(super) enum AuditCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Walk the hash chains; exit code 1 if a row is missing or was changed
-    Verify {
-        /// Only the chains of the app; by default everything
+    /// Walk the hash chains and check their signed checkpoints; exit code 1 if a row is missing or was changed
+    Verify(Verify),
+    /// Print the public halves of the keys that sign checkpoints: keep them somewhere else than the database
+    Key {
+        /// Make another key, which signs from now on
         #[arg(long)]
-        only_app: bool,
+        new: bool,
     },
+    /// Walk the chains, sign where they stand now, and print the newest checkpoint of each as a line of JSON: keep them somewhere
+    /// else than the database, for `verify --anchors`
+    Checkpoint {
+        /// The chains of every app and of the vault itself
+        #[arg(long)]
+        all: bool,
+    },
+    /// Export old rows to files, sign where the chains are cut, and remove the rows
+    Prune(Prune),
 }
 
 impl AuditCommand {
@@ -59,28 +74,52 @@ impl AuditCommand {
                 }
                 Ok(output)
             }
-            Self::Verify { only_app } => {
-                let scope = if only_app {
-                    AuditVerifyScope::App(session.app().await?.id)
-                } else {
-                    AuditVerifyScope::Everything
-                };
-                let report = session.admin.verify_audit(scope).await?;
-                // Every run of a process leaves a chain per app: only what is wrong is worth a line.
-                let broken = report.chains.iter().filter_map(|chain| {
-                    let fault = chain.fault.as_ref()?;
-                    let (app, id) = (chain.app_id, chain.chain);
-                    Some(format!("app {app} chain {id}: BROKEN at row {}: {}", fault.seq, fault.what))
-                });
-                let mut lines: Vec<_> = broken.collect();
-                let rows: u64 = report.chains.iter().map(|chain| chain.rows).sum();
-                let verdict = if report.ok() { "complete and unchanged" } else { "NOT complete or changed" };
-                lines.push(format!("{} chains, {rows} rows: {verdict}", report.chains.len()));
-                let value = serde_json::json!({ "ok": report.ok(), "rows": rows, "chains": report.chains });
-                let output = Output::one(&value, lines.join("\n"));
-                Ok(if report.ok() { output } else { output.bad() })
+            Self::Verify(verify) => verify.run(session).await,
+            Self::Key { new } => {
+                if new {
+                    session.admin.add_checkpoint_key().await?;
+                }
+                let keys = session.admin.checkpoint_keys().await?;
+                if keys.is_empty() {
+                    let none: [KeyLine; 0] = [];
+                    return Ok(Output::one(&none, "none yet: the first is made with the first checkpoint"));
+                }
+                let keys: Vec<KeyLine> = keys.iter().map(KeyLine::of).collect();
+                Ok(Output::list(&keys, ["PUBLIC KEY", "ID", "CREATED"], |key| {
+                    [key.public.to_string(), key.id.clone(), key.created_at.to_string()]
+                }))
             }
+            Self::Checkpoint { all } => {
+                let scope = if all {
+                    AuditVerifyScope::Everything
+                } else {
+                    AuditVerifyScope::App(session.app().await?.id)
+                };
+                let (report, checkpoints) = session.admin.checkpoint_audit(scope).await?;
+                let lines: Result<Vec<_>, _> = checkpoints.iter().map(serde_json::to_string).collect();
+                let output = Output::one(&checkpoints, lines.unwrap_or_default().join("\n"));
+                if !report.ok() {
+                    eprintln!("chains with a fault were not signed: see `audit verify`");
+                    return Ok(output.bad());
+                }
+                Ok(output)
+            }
+            Self::Prune(prune) => prune.run(session).await,
         }
+    }
+}
+
+/// A key that signs checkpoints, as it is printed.
+#[derive(Debug, serde::Serialize)]
+struct KeyLine {
+    id: String,
+    public: PublicKey,
+    created_at: jiff::Timestamp,
+}
+
+impl KeyLine {
+    fn of(key: &CheckpointKey) -> Self {
+        Self { id: key.public.id(), public: key.public, created_at: key.created_at }
     }
 }
 

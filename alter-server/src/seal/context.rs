@@ -19,6 +19,8 @@ pub enum Field {
     GrantRefreshToken,
     /// The bodies of a reported call.
     AuditBodies,
+    /// The private half of a key that signs audit checkpoints.
+    CheckpointKey,
 }
 
 impl Field {
@@ -30,6 +32,7 @@ impl Field {
             Self::GrantAccessToken => ("grant", "access_token"),
             Self::GrantRefreshToken => ("grant", "refresh_token"),
             Self::AuditBodies => ("audit", "bodies"),
+            Self::CheckpointKey => ("audit_key", "private_key"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest;
 
-use super::{RefusedCall, ReleaseCommand, ReportCommand, StoreError};
+use super::{CutCommand, RefusedCall, ReleaseCommand, ReportCommand, StoreError};
 use crate::{
     audit::{Action, AuditRow, Outcome, clean_url},
     domain::{Admission, AppId, GrantFacts, Operator, Principal, ProviderId},
@@ -109,6 +109,12 @@ pub(super) fn describe(row: &mut AuditRow, facts: &GrantFacts) {
         Principal::System => "system".to_owned(),
         Principal::Agent(id) => format!("agent:{id}"),
     });
+}
+
+/// What the row of a cut says.
+pub(super) fn pruned(command: &CutCommand, rows: u64) -> String {
+    let (chains, before, file) = (command.ends.len(), command.before, hex::encode(command.export));
+    format!("{rows} rows of {chains} chains before {before}; exported to the file with SHA-256 {file}")
 }
 
 /// Where a provider's client secret belongs.

@@ -20,6 +20,7 @@ mod migration;
 pub mod postgres;
 pub mod refresh;
 pub mod sqlite;
+mod trail;
 
 use std::{fmt::Debug, time::Duration};
 
@@ -33,9 +34,11 @@ pub use command::{
     RevokeCommand, Revoked, ScopeMismatchCommand,
 };
 pub use error::StoreError;
+pub use trail::{ChainEnd, ChainState, CutCommand, CutEnd, ExportPage, Swept, Trail};
+pub(crate) use trail::{SIGN_STEP, SWEEP_STEP};
 
 use crate::{
-    audit::{AuditFilter, AuditPage, VerifyReport},
+    audit::{AuditFilter, AuditPage, Evidence, VerifyReport},
     domain::{
         Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, CredentialVersion, Grant, GrantFilter,
         GrantHealth, GrantId, GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial,
@@ -53,7 +56,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 ///
 /// Methods that serve signed calls answer [`Outcome`]: done, refused (the row is written) or stale (load the app's
 /// configuration again and repeat). Methods for operators answer [`StoreError::NotFound`] and [`StoreError::Conflict`].
-pub trait Store: Debug + Send + Sync + 'static {
+pub trait Store: Trail + Debug + Send + Sync + 'static {
     // ---- What the serving side may remember -------------------------------------------------------------------------
 
     /// The immutable facts of the key with this digest, whatever its state; `None` if there is none.
@@ -219,8 +222,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// The sealed bodies of a report.
     fn audit_bodies(&self, app_id: AppId, id: crate::domain::AuditId) -> Answer<'_, Option<SealedField>>;
 
-    /// Walks every chain of one app or of the whole vault, and says what is wrong with them.
-    fn verify_audit(&self, scope: AuditVerifyScope) -> Answer<'_, VerifyReport>;
+    /// [`Trail::verify_trail`] without evidence from outside.
+    fn verify_audit(&self, scope: AuditVerifyScope) -> Answer<'_, VerifyReport> {
+        self.verify_trail(scope, Evidence::default())
+    }
 
     /// Wraps up to `batch` sealed values that come after `cursor` with the ring's writing key. Call again with
     /// [`Resealed::next`] until it is `None`. A value that changed meanwhile is left to its writer.

@@ -4,8 +4,10 @@ mod admission;
 mod audit;
 mod grants;
 mod operators;
+mod proof;
 mod refresh;
 mod release;
+mod retention;
 
 use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
 
@@ -31,8 +33,10 @@ pub(crate) use admission::*;
 pub(crate) use audit::*;
 pub(crate) use grants::*;
 pub(crate) use operators::*;
+pub(crate) use proof::*;
 pub(crate) use refresh::*;
 pub(crate) use release::*;
+pub(crate) use retention::*;
 
 /// A fresh store and what tests need around it.
 pub(crate) struct World {
@@ -42,7 +46,11 @@ pub(crate) struct World {
     nonce: AtomicU64,
     /// Keeps what the store lives in.
     pub(crate) _keep: Box<dyn std::any::Any + Send + Sync>,
+    sql: Option<Sql>,
 }
+
+/// Runs statements on the database behind the store's back.
+type Sql = Box<dyn Fn(String) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
 
 /// The moment at which every test begins.
 pub(crate) const START: i64 = 1_767_225_600;
@@ -61,7 +69,36 @@ impl World {
         clock: Arc<ManualClock>,
         keep: Box<dyn std::any::Any + Send + Sync>,
     ) -> Self {
-        Self { store, envelope, clock, nonce: AtomicU64::new(1), _keep: keep }
+        Self { store, envelope, clock, nonce: AtomicU64::new(1), _keep: keep, sql: None }
+    }
+
+    pub(crate) fn with_sql(
+        mut self,
+        sql: impl Fn(String) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        self.sql = Some(Box::new(sql));
+        self
+    }
+
+    /// What somebody does who can write the database.
+    pub(crate) async fn tamper(&self, text: impl Into<String>) {
+        let sql = self.sql.as_ref().expect("a store whose tests know its database");
+        sql(text.into()).await;
+    }
+
+    fn on_postgres(&self) -> bool {
+        format!("{:?}", self.store).contains("Postgres")
+    }
+
+    /// Bytes as the database writes them.
+    pub(crate) fn blob(&self, bytes: &[u8]) -> String {
+        let text = hex::encode(bytes);
+        if self.on_postgres() { format!("'\\x{text}'::bytea") } else { format!("x'{text}'") }
+    }
+
+    /// An id as the database writes it.
+    pub(crate) fn id(&self, id: uuid::Uuid) -> String {
+        if self.on_postgres() { format!("'{id}'::uuid") } else { self.blob(id.as_bytes()) }
     }
 
     pub(crate) fn operator(&self) -> Operator {
@@ -371,6 +408,16 @@ macro_rules! store_contract {
             whoever_waits_is_told
             grants_that_idle_are_found_oldest_first
             refreshes_and_releases_beside_each_other_stay_whole
+            chains_are_signed_when_they_moved_and_when_they_close
+            what_was_signed_cannot_be_forged
+            what_was_anchored_cannot_vanish
+            a_planted_key_signs_nothing_that_counts
+            old_rows_are_exported_signed_and_removed
+            an_interrupted_prune_is_finished_by_the_next
+            a_row_with_an_odd_time_keeps_those_after_it
+            a_broken_chain_is_left_alone
+            a_chain_that_was_cut_meanwhile_is_not_cut_again
+            a_changed_export_is_found
         );
     };
     (@cases $open:path; $($case:ident)+) => {$(

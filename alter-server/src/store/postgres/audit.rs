@@ -2,13 +2,15 @@
 
 use tokio_postgres::{Client, Row};
 
+use super::checkpoints::{self, Sort};
 use super::columns::{PlainId, count, get, hash, instant, integer, maybe_row, micros, params, rows};
 use crate::{
     audit::{
-        Action, AuditFilter, AuditPage, AuditRow, ChainHead, ChainRecord, Outcome, Verifier, VerifyReport,
+        Action, AuditFilter, AuditPage, AuditRow, ChainHead, ChainRecord, Checkpoint, Evidence, Outcome,
+        Verifier, VerifyReport,
     },
     domain::{AppId, AuditId, RunId},
-    seal::{Field, SealContext, Sealed, SealedField},
+    seal::{Envelope, Field, SealContext, Sealed, SealedField},
     store::{AuditVerifyScope, StoreError},
 };
 
@@ -22,6 +24,15 @@ macro_rules! columns {
          token_generation, request_id, trace_parent, remote, detail, bodies_digest, prev_hash, hash"
     };
 }
+
+/// Rows of an app after a place in the order of writing, each with that place and its bodies.
+pub(super) const EXPORT: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", n, CASE WHEN bodies_digest IS NOT NULL THEN (SELECT b.sealed FROM audit_bodies b \
+     WHERE b.app_id = audit_rows.app_id AND b.id = audit_rows.id AND b.at = audit_rows.at) END \
+     FROM audit_rows WHERE app_id = $1 AND n > $2 ORDER BY n LIMIT $3"
+);
 
 /// PostgreSQL's texts cannot hold a NUL character. It is replaced before the row is hashed, so that what is hashed is what is
 /// kept, and a caller cannot have a row refused by naming itself oddly.
@@ -110,7 +121,7 @@ pub(super) async fn insert(sql: &Client, row: &AuditRow, head: ChainHead) -> Res
     Ok(())
 }
 
-fn read(row: &Row) -> Result<AuditRow, StoreError> {
+pub(super) fn read(row: &Row) -> Result<AuditRow, StoreError> {
     let wrong = |what: &str| StoreError::Corrupt(what.to_owned());
     Ok(AuditRow {
         app_id: get(row, 0)?,
@@ -199,7 +210,12 @@ pub(super) async fn bodies(
 }
 
 /// Walks the chains, all of it in one view of the database, some rows at a time.
-pub(super) async fn verify(sql: &Client, scope: AuditVerifyScope) -> Result<VerifyReport, StoreError> {
+pub(super) async fn verify(
+    sql: &Client,
+    scope: AuditVerifyScope,
+    evidence: &Evidence,
+    envelope: &Envelope,
+) -> Result<VerifyReport, StoreError> {
     let app_id = match scope {
         AuditVerifyScope::App(app_id) => Some(app_id),
         AuditVerifyScope::Everything => None,
@@ -213,7 +229,17 @@ pub(super) async fn verify(sql: &Client, scope: AuditVerifyScope) -> Result<Veri
         let head = ChainHead { seq: count(row, 2)?, hash: hash(row, 3)? };
         records.push(ChainRecord { app_id: get(row, 0)?, chain: get(row, 1)?, head, closed: get(row, 4)? });
     }
-    let mut verifier = Verifier::new(records);
+    let mut verifier = Verifier::new(records, evidence.keys(&checkpoints::keys(sql).await?, envelope));
+    for sort in Sort::BOTH {
+        let visit = |read: Result<Checkpoint, (AppId, RunId, String)>| match read {
+            Ok(checkpoint) => verifier.push_checkpoint(&checkpoint),
+            Err((app_id, chain, what)) => verifier.push_unreadable_checkpoint(app_id, chain, &what),
+        };
+        checkpoints::each(sql, sort, app_id, visit).await?;
+    }
+    for anchor in evidence.anchors_of(app_id) {
+        verifier.push_anchor(anchor);
+    }
     let text =
         format!("SELECT {}, n FROM audit_rows WHERE {condition} AND n > $2 ORDER BY n LIMIT $3", columns!());
     let mut after = i64::MIN;

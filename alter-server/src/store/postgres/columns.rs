@@ -326,6 +326,11 @@ pub(super) fn taken(error: StoreError, text: impl FnOnce() -> String) -> StoreEr
     if state(&error) == Some(&SqlState::UNIQUE_VIOLATION) { StoreError::Conflict(text()) } else { error }
 }
 
+/// The same, with an error of the caller's.
+pub(super) fn taken_as(error: StoreError, other: impl FnOnce() -> StoreError) -> StoreError {
+    if state(&error) == Some(&SqlState::UNIQUE_VIOLATION) { other() } else { error }
+}
+
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.code() {

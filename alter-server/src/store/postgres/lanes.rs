@@ -23,6 +23,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use alter_core::clock::SharedClock;
@@ -32,20 +33,23 @@ use tokio_postgres::{Client, error::SqlState};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    audit,
+    audit, checkpoints,
     columns::{execute, micros, params, state},
     connect::{Connections, LANES, MAX_CONNECTIONS, Mode, TRANSACTION, TURN, WAIT},
     partitions::{self, Table, Wanted},
 };
 use crate::{
-    audit::{AuditRow, ChainHead},
+    audit::{AuditRow, ChainHead, CheckpointKind},
     domain::{Admission, AppId, RunId},
     seal::Envelope,
-    store::StoreError,
+    store::{ChainEnd, StoreError},
 };
 
 /// Units of work that may wait; beyond it callers are told to come back.
 const QUEUE: usize = 8192;
+/// How often it is looked for lanes that are not at work, and the pause in between.
+const LOOKS: usize = 50;
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// How often a unit of work is begun, when what went wrong is known to have undone all of it.
 const ATTEMPTS: usize = 4;
 
@@ -139,6 +143,12 @@ impl Lane {
             moved: HashMap::new(),
             scratch: Vec::with_capacity(1024),
         }
+    }
+
+    fn ends(&self) -> Vec<ChainEnd> {
+        let end =
+            |(app_id, head): (&AppId, &ChainHead)| ChainEnd { app_id: *app_id, chain: self.run, head: *head };
+        self.heads.iter().map(end).collect()
     }
 
     fn append(&mut self, row: &mut AuditRow) -> ChainHead {
@@ -246,12 +256,39 @@ impl Lanes {
         ended(ran.await)
     }
 
+    /// The connections, for work that is no unit.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    /// Where the chains of this process stand, as committed. A lane that is at work all the time is left out; it is in the next
+    /// look.
+    pub(super) async fn ends(&self) -> Vec<ChainEnd> {
+        let mut seen = HashMap::new();
+        for _ in 0..LOOKS {
+            {
+                let lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+                for lane in lanes.iter() {
+                    seen.entry(lane.run).or_insert_with(|| lane.ends());
+                }
+            }
+            if seen.len() >= LANES {
+                break;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        seen.into_values().flatten().collect()
+    }
+
     /// Takes no more work, finishes what was taken, marks this run's chains as cleanly closed.
     pub(super) async fn close(&self) {
         if self.0.work.close() {
             self.0.work.wait().await;
             if let Err(error) = in_time(self.0.mark_closed()).await {
                 tracing::warn!(%error, "the audit chains of this run could not be marked as closed");
+            } else if let Err(error) = in_time(self.0.sign_closed()).await {
+                // The next walk misses nothing but the signature.
+                tracing::warn!(%error, "the audit chains of this run could not be signed");
             }
             self.0.connections.let_go();
         } else {
@@ -460,6 +497,23 @@ impl Shared {
             execute(sql, "UPDATE audit_chains SET closed_at = $2 WHERE run_id = $1", params![run, at])
                 .await?;
         }
+        sql.batch_execute("COMMIT").await?;
+        connection.give_back();
+        Ok(())
+    }
+
+    async fn sign_closed(&self) -> Result<(), StoreError> {
+        let ends: Vec<ChainEnd> = {
+            let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.iter().flat_map(Lane::ends).collect()
+        };
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let connection = self.connections.take().await?;
+        let sql = connection.sql()?;
+        sql.batch_execute(&Mode::Write.begin()).await?;
+        checkpoints::sign(sql, &self.envelope, self.clock.now(), CheckpointKind::Closed, &ends).await?;
         sql.batch_execute("COMMIT").await?;
         connection.give_back();
         Ok(())

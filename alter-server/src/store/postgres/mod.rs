@@ -11,6 +11,7 @@ mod agents;
 mod apps;
 mod audit;
 mod calls;
+mod checkpoints;
 #[cfg(test)]
 pub(crate) mod cluster;
 mod columns;
@@ -28,6 +29,7 @@ mod release;
 #[cfg(test)]
 mod replicas;
 mod reseal;
+mod retention;
 mod schema;
 mod secrets;
 #[cfg(test)]
@@ -51,13 +53,13 @@ use self::{
     listen::Listener,
 };
 use super::{
-    AdmittedNote, Answer, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome,
-    RefusedCall, ReleaseCommand, Released, ReportCommand, Resealed, RevokeCommand, Revoked,
-    ScopeMismatchCommand, Store, StoreError, draft,
+    AdmittedNote, Answer, AppPatch, ImportedGrant, KeyPatch, ListCommand, Outcome, RefusedCall,
+    ReleaseCommand, Released, ReportCommand, Resealed, RevokeCommand, Revoked, ScopeMismatchCommand, Store,
+    StoreError, draft,
     refresh::{BeginRefresh, Begun, FinishRefresh, Finished, IdleQuery, LeaseRef, RefreshSignal},
 };
 use crate::{
-    audit::{Action, AuditFilter, AuditPage, VerifyReport},
+    audit::{Action, AuditFilter, AuditPage},
     domain::{
         Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, AuditId, CredentialVersion, Grant,
         GrantFilter, GrantHealth, GrantId, GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial,
@@ -122,6 +124,9 @@ macro_rules! read {
         .boxed()
     }};
 }
+
+// It uses the macros above.
+mod trail;
 
 impl Store for PostgresStore {
     fn signing_material(&self, digest: KeyDigest) -> Answer<'_, Option<KeyMaterial>> {
@@ -401,10 +406,6 @@ impl Store for PostgresStore {
 
     fn audit_bodies(&self, app_id: AppId, id: AuditId) -> Answer<'_, Option<SealedField>> {
         read!(self, Read, (app_id, id), |sql| audit::bodies(sql, *app_id, *id))
-    }
-
-    fn verify_audit(&self, scope: AuditVerifyScope) -> Answer<'_, VerifyReport> {
-        read!(self, Snapshot, (scope), |sql| audit::verify(sql, *scope))
     }
 
     fn reseal(&self, batch: u32, cursor: Option<String>) -> Answer<'_, Resealed> {

@@ -1,5 +1,7 @@
 //! Partitions: made ahead, made when missing, dropped when old.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio_postgres::{Client, error::SqlState};
 
@@ -109,6 +111,141 @@ pub(super) async fn look_after(connections: &Connections, now: Timestamp) -> Res
     }
     sql.batch_execute("COMMIT").await?;
     connection.give_back();
+    Ok(())
+}
+
+/// How long a partition may take to be looked through, milliseconds. Nobody waits for it.
+const LOOK_MS: u32 = 600_000;
+/// How long taking a partition off may wait for transactions that may still use it.
+const DETACH: Duration = Duration::from_secs(60);
+
+/// Drops the partitions of the trail that end before `before` (microseconds) and hold nothing but rows that retention has cut;
+/// answers how many days went. Appending goes on meanwhile: a partition is taken off without locking the table (`DETACH …
+/// CONCURRENTLY`), looked through once more, and then dropped by itself. May be interrupted anywhere and repeated.
+pub(super) async fn drop_cut(connections: &Connections, before: i64) -> Result<u64, StoreError> {
+    let mut dropped = 0;
+    let table = Table::AuditRows;
+    for part in parts(connections, table).await? {
+        if part.end() > before || !is_cut(connections, &part).await? {
+            continue;
+        }
+        take_off(connections, &part).await?;
+        // Nobody can write to it any more: what is found now is all there ever will be.
+        if is_cut(connections, &part).await? {
+            drop_part(connections, &part).await?;
+            dropped += 1;
+        } else {
+            let connection = connections.take().await?;
+            let (name, start) = (part.name(), part.start * table.per_second());
+            let attach = format!(
+                "ALTER TABLE audit_rows ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({})",
+                part.end()
+            );
+            connection.sql()?.batch_execute(&attach).await?;
+            connection.give_back();
+        }
+    }
+    // Bodies are kept in the partition of the same day as their row.
+    let days: Vec<i64> = parts(connections, table).await?.iter().map(|part| part.start).collect();
+    for part in parts(connections, Table::AuditBodies).await? {
+        if part.end() <= before && !days.contains(&part.start) {
+            take_off(connections, &part).await?;
+            drop_part(connections, &part).await?;
+        }
+    }
+    Ok(dropped)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attached {
+    Yes,
+    /// Taking it off was interrupted.
+    Pending,
+    No,
+}
+
+/// A partition that exists, attached or not.
+#[derive(Debug)]
+struct Part {
+    table: Table,
+    start: i64,
+    attached: Attached,
+}
+
+impl Part {
+    fn name(&self) -> String {
+        format!("{}_{}", self.table.name(), self.start)
+    }
+
+    /// In the table's unit.
+    fn end(&self) -> i64 {
+        (self.start + self.table.seconds()) * self.table.per_second()
+    }
+}
+
+async fn parts(connections: &Connections, table: Table) -> Result<Vec<Part>, StoreError> {
+    let connection = connections.take().await?;
+    let parent = table.name();
+    let text = "SELECT c.relname::text, i.inhdetachpending FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid \
+         WHERE c.relkind = 'r' AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass($1)) \
+         AND c.relname ~ ('^' || $1 || '_-?[0-9]+$')";
+    let found = rows(connection.sql()?, text, params![parent]).await?;
+    connection.give_back();
+    let mut parts = Vec::new();
+    for row in &found {
+        let start = get::<&str>(row, 0)?.strip_prefix(parent).and_then(|rest| rest.strip_prefix('_'));
+        let Some(start) = start.and_then(|start| start.parse().ok()) else { continue };
+        let attached = match get::<Option<bool>>(row, 1)? {
+            Some(false) => Attached::Yes,
+            Some(true) => Attached::Pending,
+            None => Attached::No,
+        };
+        parts.push(Part { table, start, attached });
+    }
+    parts.sort_by_key(|part| part.start);
+    Ok(parts)
+}
+
+async fn is_cut(connections: &Connections, part: &Part) -> Result<bool, StoreError> {
+    let connection = connections.take().await?;
+    let sql = connection.sql()?;
+    let limit = format!("SET LOCAL statement_timeout = {LOOK_MS}");
+    sql.batch_execute(&format!("{}; {limit}", Mode::Snapshot.begin())).await?;
+    let text = format!(
+        "SELECT 1 FROM (SELECT app_id, run_id, max(seq) AS last FROM {} GROUP BY app_id, run_id) chain \
+         WHERE last > coalesce((SELECT max(c.seq) FROM audit_cuts c \
+         WHERE c.app_id = chain.app_id AND c.run_id = chain.run_id), 0) LIMIT 1",
+        part.name()
+    );
+    let left = rows(sql, &text, &[]).await?;
+    sql.batch_execute("COMMIT").await?;
+    connection.give_back();
+    Ok(left.is_empty())
+}
+
+async fn take_off(connections: &Connections, part: &Part) -> Result<(), StoreError> {
+    let how = match part.attached {
+        Attached::Yes => "CONCURRENTLY",
+        Attached::Pending => "FINALIZE",
+        Attached::No => return Ok(()),
+    };
+    let connection = connections.take().await?;
+    // On its own and outside of a transaction: the server allows it no other way.
+    let text = format!("ALTER TABLE {} DETACH PARTITION {} {how}", part.table.name(), part.name());
+    let done = tokio::time::timeout(DETACH, connection.sql()?.batch_execute(&text)).await;
+    done.map_err(|late| StoreError::Unavailable {
+        what: "a partition is still in use: repeat it later, nothing is lost",
+        source: Box::new(late),
+    })??;
+    connection.give_back();
+    Ok(())
+}
+
+async fn drop_part(connections: &Connections, part: &Part) -> Result<(), StoreError> {
+    let connection = connections.take().await?;
+    connection.sql()?.batch_execute(&format!("DROP TABLE IF EXISTS {}", part.name())).await?;
+    connection.give_back();
+    tracing::info!(partition = part.name(), "dropped a partition whose rows were exported");
     Ok(())
 }
 

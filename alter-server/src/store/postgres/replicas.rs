@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     domain::{Address, KeyStatus, PutProvider},
-    store::contract::{World, by_provider, code, decided, identity, one_takes, provider},
+    store::{
+        AuditVerifyScope,
+        contract::{World, by_provider, code, decided, identity, one_takes, provider},
+    },
 };
 
 async fn two() -> (World, PostgresStore) {

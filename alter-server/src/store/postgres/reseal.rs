@@ -10,13 +10,14 @@ use crate::{
 };
 
 /// Every sealed column. The name in front goes into the cursor.
-const PLACES: [(&str, &str, &str); 6] = [
+const PLACES: [(&str, &str, &str); 7] = [
     ("keys", "api_keys", "signing_key"),
     ("providers", "providers", "client_secret"),
     ("secrets", "managed_secrets", "material"),
     ("access", "grants", "access_token"),
     ("refresh", "grants", "refresh_token"),
     ("bodies", "audit_bodies", "sealed"),
+    ("checkpoints", "audit_keys", "private_key"),
 ];
 
 fn start(cursor: Option<&str>) -> Result<(usize, i64), StoreError> {

@@ -23,6 +23,11 @@ const MIGRATIONS: &[Migration] = &[
         needs: 1,
         text: include_str!("../../../migrations/postgres/0002_refresh.sql"),
     },
+    Migration {
+        name: "0003_checkpoints",
+        needs: 1,
+        text: include_str!("../../../migrations/postgres/0003_checkpoints.sql"),
+    },
 ];
 
 /// Replicas that start at the same time migrate one after the other: the first does it, the others find it done.

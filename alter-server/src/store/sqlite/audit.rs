@@ -2,13 +2,17 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::columns::{Micros, count, instant, integer};
+use super::{
+    checkpoints::{self, Sort},
+    columns::{Micros, count, instant, integer},
+};
 use crate::{
     audit::{
-        Action, AuditFilter, AuditPage, AuditRow, ChainHead, ChainRecord, Outcome, Verifier, VerifyReport,
+        Action, AuditFilter, AuditPage, AuditRow, ChainHead, ChainRecord, Evidence, Outcome, Verifier,
+        VerifyReport,
     },
     domain::{AppId, AuditId, RunId},
-    seal::{Field, SealContext, Sealed, SealedField},
+    seal::{Envelope, Field, SealContext, Sealed, SealedField},
     store::{AuditVerifyScope, StoreError},
 };
 
@@ -19,6 +23,15 @@ macro_rules! columns {
          token_generation, request_id, trace_parent, remote, detail, bodies_digest, prev_hash, hash"
     };
 }
+
+/// Rows of an app after a place in the order of writing, each with that place and its bodies.
+pub(super) const EXPORT: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", n, CASE WHEN bodies_digest IS NOT NULL THEN (SELECT b.sealed FROM audit_bodies b \
+     WHERE b.app_id = audit_rows.app_id AND b.id = audit_rows.id) END \
+     FROM audit_rows WHERE app_id = ?1 AND n > ?2 ORDER BY n LIMIT ?3"
+);
 
 /// Writes a row that is in its chain already.
 pub(super) fn insert(sql: &Connection, row: &AuditRow) -> Result<(), StoreError> {
@@ -70,7 +83,7 @@ fn unreadable(column: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, what.into())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     let action = row.get_ref(5)?.as_str()?;
     Ok(AuditRow {
         app_id: row.get(0)?,
@@ -154,14 +167,24 @@ pub(super) fn bodies(
 }
 
 /// Walks the chains, all of it in one view of the database.
-pub(super) fn verify(sql: &Connection, scope: AuditVerifyScope) -> Result<VerifyReport, StoreError> {
+pub(super) fn verify(
+    sql: &Connection,
+    scope: AuditVerifyScope,
+    evidence: &Evidence,
+    envelope: &Envelope,
+) -> Result<VerifyReport, StoreError> {
     sql.execute_batch("BEGIN")?;
-    let report = walk(sql, scope);
+    let report = walk(sql, scope, evidence, envelope);
     sql.execute_batch("COMMIT")?;
     report
 }
 
-pub(super) fn walk(sql: &Connection, scope: AuditVerifyScope) -> Result<VerifyReport, StoreError> {
+pub(super) fn walk(
+    sql: &Connection,
+    scope: AuditVerifyScope,
+    evidence: &Evidence,
+    envelope: &Envelope,
+) -> Result<VerifyReport, StoreError> {
     let app_id = match scope {
         AuditVerifyScope::App(app_id) => Some(app_id),
         AuditVerifyScope::Everything => None,
@@ -173,7 +196,17 @@ pub(super) fn walk(sql: &Connection, scope: AuditVerifyScope) -> Result<VerifyRe
         let head = ChainHead { seq: count(row, 2)?, hash: row.get(3)? };
         Ok(ChainRecord { app_id: row.get(0)?, chain: row.get(1)?, head, closed: row.get(4)? })
     })?;
-    let mut verifier = Verifier::new(records.collect::<Result<Vec<_>, _>>()?);
+    let records = records.collect::<Result<Vec<_>, _>>()?;
+    let mut verifier = Verifier::new(records, evidence.keys(&checkpoints::keys(sql)?, envelope));
+    for sort in Sort::BOTH {
+        checkpoints::each(sql, sort, app_id, |read| match read {
+            Ok(checkpoint) => verifier.push_checkpoint(&checkpoint),
+            Err((app_id, chain, what)) => verifier.push_unreadable_checkpoint(app_id, chain, &what),
+        })?;
+    }
+    for anchor in evidence.anchors_of(app_id) {
+        verifier.push_anchor(anchor);
+    }
     let condition = if app_id.is_some() { "app_id = ?1" } else { "?1 IS NULL" };
     let mut statement =
         sql.prepare(&format!("SELECT {} FROM audit_rows WHERE {condition} ORDER BY n", columns!()))?;

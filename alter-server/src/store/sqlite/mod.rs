@@ -7,15 +7,18 @@ mod admit;
 mod apps;
 mod audit;
 mod calls;
+mod checkpoints;
 mod columns;
 mod grants;
 mod providers;
 mod refresh;
 mod release;
 mod reseal;
+mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod users;
 mod writer;
 
@@ -35,13 +38,13 @@ use tokio::sync::broadcast;
 pub(crate) use schema::FILE as DATABASE_FILE;
 
 use super::{
-    AdmittedNote, Answer, AppPatch, AuditVerifyScope, ImportedGrant, KeyPatch, ListCommand, Outcome,
-    RefusedCall, ReleaseCommand, Released, ReportCommand, Resealed, RevokeCommand, Revoked,
-    ScopeMismatchCommand, Store, StoreError, draft,
+    AdmittedNote, Answer, AppPatch, ImportedGrant, KeyPatch, ListCommand, Outcome, RefusedCall,
+    ReleaseCommand, Released, ReportCommand, Resealed, RevokeCommand, Revoked, ScopeMismatchCommand, Store,
+    StoreError, draft,
     refresh::{BeginRefresh, Begun, FinishRefresh, Finished, IdleQuery, LeaseRef, RefreshSignal, SIGNALS},
 };
 use crate::{
-    audit::{Action, AuditFilter, AuditPage, VerifyReport},
+    audit::{Action, AuditFilter, AuditPage},
     domain::{
         Agent, AgentId, AgentStatus, ApiKey, App, AppConfig, AppId, AuditId, CredentialVersion, Grant,
         GrantFilter, GrantHealth, GrantId, GrantPage, IdpConfig, ImportGrant, KeyDigest, KeyId, KeyMaterial,
@@ -361,10 +364,6 @@ impl Store for SqliteStore {
 
     fn audit_bodies(&self, app_id: AppId, id: AuditId) -> Answer<'_, Option<SealedField>> {
         self.read(move |sql| audit::bodies(sql, app_id, id)).boxed()
-    }
-
-    fn verify_audit(&self, scope: AuditVerifyScope) -> Answer<'_, VerifyReport> {
-        self.read(move |sql| audit::verify(sql, scope)).boxed()
     }
 
     fn reseal(&self, batch: u32, cursor: Option<String>) -> Answer<'_, Resealed> {

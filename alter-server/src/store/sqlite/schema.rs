@@ -26,6 +26,11 @@ const MIGRATIONS: &[Migration] = &[
         needs: 1,
         text: include_str!("../../../migrations/sqlite/0002_refresh.sql"),
     },
+    Migration {
+        name: "0003_checkpoints",
+        needs: 1,
+        text: include_str!("../../../migrations/sqlite/0003_checkpoints.sql"),
+    },
 ];
 
 /// Name of the database in the data folder.

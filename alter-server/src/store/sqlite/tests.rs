@@ -9,7 +9,10 @@ use secrecy::SecretString;
 use super::*;
 use crate::{
     seal::KeyRing,
-    store::contract::{START, World, store_contract},
+    store::{
+        AuditVerifyScope,
+        contract::{START, World, store_contract},
+    },
 };
 
 pub(super) fn envelope() -> Envelope {
@@ -22,7 +25,14 @@ pub(super) async fn open() -> World {
     let clock = ManualClock::at(START);
     let envelope = envelope();
     let store = SqliteStore::open(folder.path(), envelope.clone(), clock.clone()).await.unwrap();
-    World::new(Arc::new(store), envelope, clock, Box::new(folder))
+    let file = folder.path().join(schema::FILE);
+    let world = World::new(Arc::new(store), envelope, clock, Box::new(folder));
+    world.with_sql(move |text| {
+        let sql = Connection::open(&file).unwrap();
+        sql.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+        sql.execute_batch(&text).unwrap();
+        async {}.boxed()
+    })
 }
 
 store_contract!(open);
@@ -31,6 +41,7 @@ use alter_core::wire::code::Code;
 use rusqlite::params;
 
 use crate::{
+    audit::Evidence,
     domain::{Address, GrantFilter, Principal},
     store::contract::{by_provider, code, identity, one_takes},
 };
@@ -172,7 +183,7 @@ async fn tampering_with_the_tables_is_found() {
 }
 
 fn audit_walk(sql: &Connection) -> bool {
-    audit::walk(sql, AuditVerifyScope::Everything).unwrap().ok()
+    audit::walk(sql, AuditVerifyScope::Everything, &Evidence::default(), &envelope()).unwrap().ok()
 }
 
 #[tokio::test]
