@@ -66,6 +66,7 @@
 //! | what is counted and timed | [`telemetry`] |
 //! | whose JWTs are taken | [`idp`] |
 //! | what a token endpoint's answer means | [`oauth`] |
+//! | moving a vault between its stores, or into a file | [`transfer`] |
 //! | tests of your own | `testkit` (feature `dev`) |
 //!
 //! # Features
@@ -98,6 +99,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "dev")]
 pub mod testkit;
+pub mod transfer;
 mod vault;
 
 #[cfg(feature = "dev")]

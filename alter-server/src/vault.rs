@@ -46,7 +46,7 @@ pub const DEFAULT_RATE_LIMIT: NonZeroU32 = NonZeroU32::new(6_000).unwrap();
 /// How long a call waits for a refresh.
 const DEFAULT_REFRESH_WAIT: Duration = Duration::from_secs(25);
 /// Name of the key file in the data folder.
-const KEY_FILE: &str = "kek";
+pub(crate) const KEY_FILE: &str = "kek";
 /// How long [`Vault::close`] waits for calls in flight.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How often the vault signs where its audit chains stand.

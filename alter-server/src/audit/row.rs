@@ -92,6 +92,14 @@ actions! {
     AuditPruned = "audit.pruned";
     /// A key that signs checkpoints was made.
     AuditKeyCreated = "audit_key.created";
+    /// The vault was moved here from another place.
+    VaultMigrated = "vault.migrated";
+    /// The vault was filled from a file.
+    VaultImported = "vault.imported";
+    /// Everything was written into a file.
+    VaultExported = "vault.exported";
+    /// The vault was opened again after it had been moved away.
+    VaultReopened = "vault.reopened";
 }
 
 impl Serialize for Action {

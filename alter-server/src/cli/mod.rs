@@ -16,6 +16,7 @@ mod proof;
 mod refreshing;
 mod serve;
 mod trail;
+mod transfer;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -28,6 +29,7 @@ use self::output::Output;
 use crate::{
     admin::{Admin, AdminError},
     domain::App,
+    transfer::{Place, TransferError},
     vault::{KekSource, Vault, VaultConfig, VaultError, is_vault},
 };
 
@@ -112,6 +114,10 @@ enum Command {
     Audit(trail::AuditCommand),
     /// Add a fresh key-encryption key and wrap everything with it, while calls are served
     Rotate(trail::Rotate),
+    Migrate(transfer::Migrate),
+    Reopen(transfer::Reopen),
+    Export(transfer::Export),
+    Import(transfer::Import),
 }
 
 /// Why a command failed.
@@ -124,6 +130,8 @@ enum CliError {
     #[cfg(feature = "dev")]
     #[error(transparent)]
     Dev(#[from] crate::dev::DevError),
+    #[error(transparent)]
+    Transfer(#[from] crate::transfer::TransferError),
     #[error("{what}")]
     Io {
         what: String,
@@ -137,7 +145,8 @@ impl CliError {
         match self {
             Self::Admin(AdminError::Invalid(_)) => 2,
             Self::Admin(AdminError::NotFound(_)) => 4,
-            Self::Admin(AdminError::Conflict(_)) => 5,
+            Self::Admin(AdminError::Conflict(_)) | Self::Transfer(TransferError::Refused(_)) => 5,
+            Self::Transfer(TransferError::Missing(_)) => 4,
             _ => 1,
         }
     }
@@ -208,17 +217,32 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     // Only these two may begin a vault: elsewhere a place without one is a wrong path.
     let begins = matches!(command, Command::Serve(_) | Command::App(access::AppCommand::Create { .. }));
     #[cfg(feature = "postgres")]
-    let mut config = match (database_url, data_dir) {
+    let place = match (database_url, data_dir) {
         (Some(_), Some(_)) => {
             let text = "a vault is in a folder or in a database: name only one (--data-dir or ALTER_DATA_DIR, --database-url or \
                  ALTER_DATABASE_URL)";
             return Err(AdminError::Invalid(text.to_owned()).into());
         }
-        (Some(url), None) => VaultConfig::postgres(url),
-        (None, data_dir) => in_folder(data_dir, begins)?,
+        (Some(url), None) => Place::Postgres(url.into()),
+        (None, data_dir) => folder(data_dir)?,
     };
     #[cfg(not(feature = "postgres"))]
-    let mut config = in_folder(data_dir, begins)?;
+    let place = folder(data_dir)?;
+    if let Command::Migrate(_) | Command::Reopen(_) | Command::Export(_) | Command::Import(_) = command {
+        let here = transfer::Here { place, kek_file, operator: operator() };
+        return match command {
+            Command::Migrate(command) => command.run(&here).await,
+            Command::Reopen(command) => command.run(&here).await,
+            Command::Export(command) => command.run(&here).await,
+            Command::Import(command) => command.run(&here).await,
+            _ => Ok(Output::nothing()),
+        };
+    }
+    let mut config = match place {
+        Place::Folder(data_dir) => in_folder(data_dir, begins)?,
+        #[cfg(feature = "postgres")]
+        Place::Postgres(url) => VaultConfig::postgres(url),
+    };
     if let Some(path) = kek_file {
         config = config.kek(KekSource::File(path));
     }
@@ -238,6 +262,10 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
         Command::Grant(command) => command.run(&session).await,
         Command::Audit(command) => command.run(&session).await,
         Command::Rotate(command) => command.run(&session).await,
+        // Done above.
+        Command::Migrate(_) | Command::Reopen(_) | Command::Export(_) | Command::Import(_) => {
+            Ok(Output::nothing())
+        }
     };
     let closed = vault.close().await;
     let output = done?;
@@ -245,12 +273,16 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     Ok(output)
 }
 
-fn in_folder(data_dir: Option<PathBuf>, begins: bool) -> Result<VaultConfig, CliError> {
+fn folder(data_dir: Option<PathBuf>) -> Result<Place, CliError> {
     let data_dir = data_dir.ok_or_else(|| {
         let database =
             if cfg!(feature = "postgres") { "; or --database-url URL or ALTER_DATABASE_URL" } else { "" };
         AdminError::Invalid(format!("say where the vault is: --data-dir DIR or ALTER_DATA_DIR{database}"))
     })?;
+    Ok(Place::Folder(data_dir))
+}
+
+fn in_folder(data_dir: PathBuf, begins: bool) -> Result<VaultConfig, CliError> {
     if !begins && !is_vault(&data_dir) {
         let folder = data_dir.display();
         let text =

@@ -55,6 +55,10 @@ impl Output {
         self.text.push_str(line);
     }
 
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn good(&self) -> bool {
         self.good
     }

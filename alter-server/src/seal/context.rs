@@ -21,6 +21,8 @@ pub enum Field {
     AuditBodies,
     /// The private half of a key that signs audit checkpoints.
     CheckpointKey,
+    /// The digest at the end of an exported file.
+    ExportDigest,
 }
 
 impl Field {
@@ -33,6 +35,7 @@ impl Field {
             Self::GrantRefreshToken => ("grant", "refresh_token"),
             Self::AuditBodies => ("audit", "bodies"),
             Self::CheckpointKey => ("audit_key", "private_key"),
+            Self::ExportDigest => ("export", "digest"),
         }
     }
 }

@@ -58,6 +58,9 @@ pub enum StoreError {
         /// Newest version that this program knows.
         known: u32,
     },
+    /// The vault was moved elsewhere, is being moved, or is the unfinished end of a move; the text says which, and what to do.
+    #[error("{0}")]
+    Moved(String),
     /// A migration that was applied is not the one this program has.
     #[error("migration {version} of the database is not the one that this program knows")]
     SchemaDiffers {

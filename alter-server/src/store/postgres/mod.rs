@@ -30,6 +30,7 @@ mod release;
 mod replicas;
 mod reseal;
 mod retention;
+pub(crate) mod rows;
 mod schema;
 mod secrets;
 #[cfg(test)]
@@ -92,12 +93,24 @@ impl PostgresStore {
     /// # Errors
     ///
     /// [`StoreError::Invalid`] when the URL cannot be used, [`StoreError::SchemaTooNew`] and [`StoreError::SchemaDiffers`] when
-    /// another version has written the schema, otherwise [`StoreError::Unavailable`].
+    /// another version has written the schema, [`StoreError::Moved`] when the vault was moved away or is not complete, otherwise
+    /// [`StoreError::Unavailable`].
     pub async fn open(url: &DatabaseUrl, envelope: Envelope, clock: SharedClock) -> Result<Self, StoreError> {
         let connections = Connections::new(url)?;
+        schema::refuse_moved(&connections).await?;
         schema::migrate(&connections).await?;
         partitions::look_after(&connections, clock.now()).await?;
         let lanes = Lanes::new(connections, envelope.clone(), clock.clone());
+        Ok(Self { lanes, envelope, clock, listener: Listener::new(url.clone()) })
+    }
+
+    /// Opens a copy that is not finished yet, to look at it.
+    pub(crate) fn open_unfinished(
+        url: &DatabaseUrl,
+        envelope: Envelope,
+        clock: SharedClock,
+    ) -> Result<Self, StoreError> {
+        let lanes = Lanes::new(Connections::new(url)?, envelope.clone(), clock.clone());
         Ok(Self { lanes, envelope, clock, listener: Listener::new(url.clone()) })
     }
 }

@@ -35,6 +35,12 @@ impl Table {
         }
     }
 
+    /// The table with that name, and the column that decides about a row's partition.
+    pub(super) fn partitioned(name: &str) -> Option<(Self, &'static str)> {
+        let column = |table| if table == Self::Nonces { "timestamp" } else { "at" };
+        Self::ALL.into_iter().find(|table| table.name() == name).map(|table| (table, column(table)))
+    }
+
     /// Length of a partition, seconds.
     const fn seconds(self) -> i64 {
         match self {
@@ -61,9 +67,27 @@ impl Wanted {
         Self(table, at.as_second())
     }
 
+    /// At a moment in the table's own unit.
+    pub(super) fn of(table: Table, moment: i64) -> Self {
+        Self(table, moment.div_euclid(table.per_second()))
+    }
+
     fn start(self) -> i64 {
         self.1.div_euclid(self.0.seconds()) * self.0.seconds()
     }
+}
+
+/// One for each partition.
+pub(super) fn distinct(wanted: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
+    let mut all: Vec<Wanted> = Vec::new();
+    for wanted in wanted {
+        let same = |known: &Wanted| known.0 == wanted.0 && known.start() == wanted.start();
+        // Rows come in order: the last one is the likeliest.
+        if !all.iter().rev().any(same) {
+            all.push(wanted);
+        }
+    }
+    all
 }
 
 /// Whether a row found no partition to go to.
@@ -255,7 +279,7 @@ async fn begin(sql: &Client) -> Result<(), StoreError> {
     Ok(sql.batch_execute(&format!("{}; {lock}", Mode::Write.begin())).await?)
 }
 
-async fn make_in(sql: &Client, wanted: &[Wanted]) -> Result<(), StoreError> {
+pub(super) async fn make_in(sql: &Client, wanted: &[Wanted]) -> Result<(), StoreError> {
     for wanted in wanted {
         let Wanted(table, _) = *wanted;
         let (start, parent) = (wanted.start(), table.name());

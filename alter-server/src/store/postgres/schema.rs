@@ -35,6 +35,16 @@ const MIGRATIONS: &[Migration] = &[
 const LOCK: &str = "SET LOCAL lock_timeout = 60000; SET LOCAL statement_timeout = 300000; \
      SELECT pg_advisory_xact_lock(1634497637, 1)";
 
+/// # Errors
+///
+/// [`StoreError::Moved`] if the vault is part of a move (`crate::transfer`).
+pub(super) async fn refuse_moved(connections: &Connections) -> Result<(), StoreError> {
+    let connection = connections.take().await?;
+    let marker = super::rows::marker(connection.sql()?).await?;
+    connection.give_back();
+    marker.map_or(Ok(()), |marker| Err(StoreError::Moved(marker.refusal())))
+}
+
 pub(super) async fn migrate(connections: &Connections) -> Result<(), StoreError> {
     migrate_to(connections, MIGRATIONS).await
 }

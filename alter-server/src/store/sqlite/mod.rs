@@ -15,6 +15,7 @@ mod refresh;
 mod release;
 mod reseal;
 mod retention;
+pub(crate) mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
-pub(crate) use schema::FILE as DATABASE_FILE;
+pub(crate) use schema::{FILE as DATABASE_FILE, SCHEMA};
 
 use super::{
     AdmittedNote, Answer, AppPatch, ImportedGrant, KeyPatch, ListCommand, Outcome, RefusedCall,
@@ -85,12 +86,28 @@ impl SqliteStore {
     /// # Errors
     ///
     /// [`StoreError::Folder`] when the folder cannot be used, [`StoreError::SchemaTooNew`] and [`StoreError::SchemaDiffers`] when
-    /// another version has written it, otherwise [`StoreError::Unavailable`].
+    /// another version has written it, [`StoreError::Moved`] when the vault was moved away or is not complete, otherwise
+    /// [`StoreError::Unavailable`].
     pub async fn open(folder: &Path, envelope: Envelope, clock: SharedClock) -> Result<Self, StoreError> {
+        Self::open_any(folder, envelope, clock, false).await
+    }
+
+    /// Opens also a copy that is not finished yet, to look at it.
+    pub(crate) async fn open_any(
+        folder: &Path,
+        envelope: Envelope,
+        clock: SharedClock,
+        unfinished: bool,
+    ) -> Result<Self, StoreError> {
         let folder = folder.to_owned();
         let opened = blocking(move || {
             let file = schema::prepare_folder(&folder)?;
             let connection = schema::open_writer(&file)?;
+            if let Some(marker) = rows::marker(&connection)?
+                && !unfinished
+            {
+                return Err(StoreError::Moved(marker.refusal()));
+            }
             schema::migrate(&connection)?;
             Ok((file, connection))
         });

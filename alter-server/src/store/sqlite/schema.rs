@@ -33,6 +33,10 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
+/// Version of the schema that this program makes; the same in both stores.
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+pub(crate) const SCHEMA: u32 = MIGRATIONS.len() as u32;
+
 /// Name of the database in the data folder.
 pub(crate) const FILE: &str = "vault.db";
 
