@@ -144,9 +144,8 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Admin(AdminError::Invalid(_)) => 2,
-            Self::Admin(AdminError::NotFound(_)) => 4,
+            Self::Admin(AdminError::NotFound(_)) | Self::Transfer(TransferError::Missing(_)) => 4,
             Self::Admin(AdminError::Conflict(_)) | Self::Transfer(TransferError::Refused(_)) => 5,
-            Self::Transfer(TransferError::Missing(_)) => 4,
             _ => 1,
         }
     }

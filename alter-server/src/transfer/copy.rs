@@ -164,7 +164,9 @@ pub async fn reopen(place: &Place, by: &Operator) -> Result<String, TransferErro
     let vault = Side::open(place, true).await.at(SOURCE)?;
     let marker = match vault.marker().await.at(SOURCE)? {
         None => {
-            return Err(TransferError::Refused("the vault was not moved: it can be used as it is".to_owned()));
+            return Err(TransferError::Refused(
+                "the vault was not moved: it can be used as it is".to_owned(),
+            ));
         }
         Some(marker) if marker.role == Role::Filling => {
             return Err(TransferError::Refused(format!("{}; or remove it", marker.refusal())));

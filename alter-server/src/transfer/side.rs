@@ -105,7 +105,12 @@ impl Side {
     }
 
     pub(super) async fn close(&self) -> Result<(), StoreError> {
-        either!(self, |rows| rows.close().await)
+        match self {
+            Self::Sqlite(rows) => rows.close().await?,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(rows) => rows.close(),
+        }
+        Ok(())
     }
 
     /// Whether there is not one row in any table.

@@ -20,7 +20,7 @@ pub(crate) struct Table {
     pub(crate) columns: &'static [Column],
     /// Rows that are held in memory at once.
     pub(crate) page: u32,
-    /// A column that PostgreSQL alone has: the instant in microseconds, which the UUIDv7 in another column tells to the
+    /// A column that PostgreSQL alone has: the instant in microseconds, which the id (UUID version 7) in another column tells to the
     /// millisecond. It decides about the partition of a row.
     pub(crate) instant_of: Option<(&'static str, &'static str)>,
 }

@@ -259,9 +259,9 @@ impl PostgresRows {
         Ok(sql.batch_execute("COMMIT").await?)
     }
 
-    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+    /// Lets go of the connections that are not in use; the others end with it.
+    pub(crate) fn close(&self) {
         self.connections.let_go();
-        Ok(())
     }
 }
 
@@ -357,7 +357,7 @@ fn without_nul(table: &Table, rows: &[Row]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Microseconds that a UUIDv7 tells, to the millisecond.
+/// Microseconds that an id of version 7 tells, to the millisecond.
 fn instant_of(id: &Value) -> Option<i64> {
     let Value::Uuid(id) = id else { return None };
     let (seconds, nanos) = uuid::Uuid::from_bytes(*id).get_timestamp()?.to_unix();
