@@ -76,6 +76,7 @@
 //! | `cli` | yes | the program `alter-server` |
 //! | `postgres` | yes | the store on PostgreSQL, for several processes over one database |
 //! | `metrics` | yes | counts and times as Prometheus text (`serve --metrics-listen`); without it they go to a recorder of yours only |
+//! | `otel` | no | spans of calls to an OTLP collector, as `OTEL_EXPORTER_OTLP_ENDPOINT` says |
 //! | `dev` | yes | `alter-server dev` and `testkit`: vault and sandbox together |
 
 #![forbid(unsafe_code)]

@@ -68,7 +68,14 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
 /// Serves a call, and counts and times it.
 async fn timed<E: Endpoint>(core: State<Arc<Core>>, request: Request) -> Response {
     let began = Instant::now();
-    let response = serve::<E>(core, request).await;
+    #[cfg(feature = "otel")]
+    let span = telemetry::spans::of_call(E::ROUTE, request.headers());
+    let response = serve::<E>(core, request);
+    #[cfg(feature = "otel")]
+    let response = tracing::Instrument::instrument(response, span.clone());
+    let response = response.await;
+    #[cfg(feature = "otel")]
+    span.record("http.response.status_code", response.status().as_u16());
     telemetry::answered(E::ROUTE, response.status(), began.elapsed());
     response
 }

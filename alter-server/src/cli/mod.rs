@@ -23,7 +23,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 #[cfg(feature = "postgres")]
 use secrecy::SecretString;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use self::output::Output;
 use crate::{
@@ -155,13 +157,30 @@ impl CliError {
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    logs(cli.log_format);
     let json = cli.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(json, &CliError::Io { what: "no runtime".to_owned(), source: error }),
     };
-    match runtime.block_on(command(cli)) {
+    let format = cli.log_format;
+    let done = runtime.block_on(async {
+        #[cfg(feature = "otel")]
+        let spans = match crate::telemetry::spans::Spans::from_env() {
+            Ok(spans) => spans,
+            Err(error) => return Err(AdminError::Invalid(error.to_string()).into()),
+        };
+        #[cfg(feature = "otel")]
+        logs(format, spans.as_ref().map(|spans| spans.layer()));
+        #[cfg(not(feature = "otel"))]
+        logs(format, None::<tracing_subscriber::layer::Identity>);
+        let done = command(cli).await;
+        #[cfg(feature = "otel")]
+        if let Some(spans) = spans {
+            spans.close().await;
+        }
+        done
+    });
+    match done {
         Ok(output) => {
             if output.print(json).is_err() || !output.good() {
                 return ExitCode::FAILURE;
@@ -172,13 +191,17 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn logs(format: LogFormat) {
+fn logs(format: LogFormat, spans: Option<impl Layer<Registry> + Send + Sync>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second subscriber is refused, which only a test could cause.
     let _ = match format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().try_init(),
+        LogFormat::Text => {
+            tracing_subscriber::registry().with(spans).with(text.with_filter(filter)).try_init()
+        }
+        LogFormat::Json => {
+            tracing_subscriber::registry().with(spans).with(text.json().with_filter(filter)).try_init()
+        }
     };
 }
 

@@ -5,6 +5,8 @@
 //! (`metrics::set_global_recorder`) and gets the same numbers; without any recorder nothing is kept. [`describe`] tells a
 //! recorder the units and texts.
 //!
+//! With feature `otel` each call has a span as well, which goes to an OTLP collector (`spans`).
+//!
 //! The number of time series is bounded: routes, statuses, outcomes and events are words of this program, and of provider ids the
 //! first 200 of a process have their own series, the rest counts as `other`. No app, grant, user, agent or host is a label.
 
@@ -12,6 +14,8 @@
 pub mod export;
 mod labels;
 pub mod names;
+#[cfg(feature = "otel")]
+pub mod spans;
 
 use std::time::Duration;
 
