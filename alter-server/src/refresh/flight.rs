@@ -91,8 +91,9 @@ impl Inner {
         loop {
             self.see(RefreshStep::Note, version);
             let begin = BeginRefresh { version, owner, lease: self.parts.lease, despite_backoff: false };
+            let asked_store = Instant::now();
             match self.parts.store.begin_refresh(begin).await {
-                Ok(Begun::Taken(lease)) => match self.lead(*lease, progress).await {
+                Ok(Begun::Taken(lease)) => match self.lead(*lease, asked_store, progress).await {
                     Leased::Ended(end) => return end,
                     // The next lease is another one, and what was asked under this one is not ours to forget.
                     Leased::Lost => owner = Uuid::new_v4(),
@@ -132,8 +133,14 @@ impl Inner {
         }
     }
 
-    /// Holds the lease: asks the provider and keeps what it gives.
-    async fn lead(&self, lease: RefreshLease, progress: &watch::Sender<Progress>) -> Leased {
+    /// Holds the lease: asks the provider and keeps what it gives. `asked_store` is the moment before the lease was asked
+    /// for: the time that the store's answer took counts towards the age of its note.
+    async fn lead(
+        &self,
+        lease: RefreshLease,
+        asked_store: Instant,
+        progress: &watch::Sender<Progress>,
+    ) -> Leased {
         self.see(RefreshStep::Noted, lease.version);
         let Some(refreshing) = lease.provider.refreshing() else {
             let text = "the provider's definition has no token URL or no client id";
@@ -142,11 +149,11 @@ impl Inner {
         if lease.unresolved_since.is_some() {
             telemetry::lease(telemetry::LeaseEvent::TakenOver);
         }
-        let may_ask_again = |spent_in_this_flight: Duration| {
-            let since = lease.unresolved_since.unwrap_or_default() + spent_in_this_flight;
+        let may_ask_again = || {
+            let since = lease.unresolved_since.unwrap_or_default() + asked_store.elapsed();
             recovery(refreshing.settings, lease.seen_rotating, since) == Recovery::Again
         };
-        if lease.unresolved_since.is_some() && !may_ask_again(Duration::ZERO) {
+        if lease.unresolved_since.is_some() && !may_ask_again() {
             let text = "a process ended while it was refreshing, and the provider takes each refresh token only once";
             return self.bury(&lease, RefreshFailure::new(FailureCode::RotationOutcomeUnknown, text)).await;
         }
@@ -172,11 +179,10 @@ impl Inner {
                 let failure = if unresolved { lost_answer(&failure) } else { failure };
                 return self.bury(&lease, failure).await;
             }
-            if spent == Spent::Maybe {
-                unresolved = true;
-                if !may_ask_again(began.elapsed()) {
-                    return self.bury(&lease, lost_answer(&failure)).await;
-                }
+            unresolved |= spent == Spent::Maybe;
+            // Also after a clear answer: it says nothing of an earlier, lost one, whose window may be over by now.
+            if unresolved && !may_ask_again() {
+                return self.bury(&lease, lost_answer(&failure)).await;
             }
             let pause = ASK_AGAIN.get(attempts.failed.len()).copied();
             match pause.filter(|pause| asks_again(&failure, retry_after, *pause, began.elapsed())) {
