@@ -146,7 +146,9 @@ pub(crate) fn step(config: &Config, before: &World, action: Action, after: &Worl
         if old.dead.is_none() && !honest {
             return Some(Promise::HonestDeath);
         }
-        if let Action::Save(r) | Action::SaveUnheard(r) | Action::WriteEnd(r) = action {
+        if let Action::Save(r) | Action::SaveUnheard(r) | Action::WriteEnd(r) | Action::WriteEndUnheard(r) =
+            action
+        {
             let writer = &before.replicas[r];
             if !old.is_held_by(writer.generation, writer.fence) {
                 return Some(Promise::NoLateWriter);

@@ -204,6 +204,8 @@ impl Row {
         }
         self.lease = Lease::Free;
         self.note_unheard = false;
+        // A pause that an operator overrode is over, unless this ends in another one.
+        self.pause = matches!(end, End::Failed { .. });
         match end {
             End::Renewed { pair, next } => {
                 self.rotates = next != self.refresh_token;
@@ -214,7 +216,6 @@ impl Row {
                 self.clear_note();
             }
             End::Failed { unresolved } => {
-                self.pause = true;
                 if !unresolved {
                     self.clear_note();
                 }

@@ -100,9 +100,10 @@ impl Replica {
         }
     }
 
+    /// Looks again, under another name.
     fn again(&mut self) {
-        let Self { generation, fence, frozen, cut, .. } = *self;
-        *self = Self { at: At::Begin, generation, fence, frozen, cut, ..Self::IDLE };
+        let Self { generation, frozen, cut, .. } = *self;
+        *self = Self { at: At::Begin, generation, frozen, cut, ..Self::IDLE };
     }
 
     fn end(&mut self) {
@@ -170,7 +171,9 @@ pub enum Action {
     SaveUnheard(usize),
     /// It writes that there are no tokens.
     WriteEnd(usize),
-    /// The store cannot be reached: nothing is written, and the flight ends.
+    /// It writes that there are no tokens, and the store's answer is lost.
+    WriteEndUnheard(usize),
+    /// The store cannot be reached for so long that the flight gives up: nothing is written.
     EndFails(usize),
     /// It learns that the lease is somebody else's, and drops its work.
     LoseLease(usize),
@@ -221,6 +224,7 @@ impl Action {
                 | Self::AnswerLost(_)
                 | Self::TimeOut(_)
                 | Self::SaveUnheard(_)
+                | Self::WriteEndUnheard(_)
                 | Self::Freeze(_)
                 | Self::Cut(_)
                 | Self::Crash(_)
@@ -241,7 +245,7 @@ impl fmt::Display for Action {
             Self::Start(r) => write!(f, "{}: a caller needs a new token", name(r)),
             Self::Begin(r) => write!(f, "{}: begin_refresh", name(r)),
             Self::BeginUnheard(r) => write!(f, "{}: begin_refresh; the store's answer is lost ⚡", name(r)),
-            Self::BeginFails(r) => write!(f, "{}: begin_refresh: the store is not there", name(r)),
+            Self::BeginFails(r) => write!(f, "{}: gives up: begin_refresh cannot reach the store", name(r)),
             Self::Ask(r) => write!(f, "{}: presents the refresh token", name(r)),
             Self::Renounce(r) => write!(f, "{}: may be spent: is not presented", name(r)),
             Self::Arrive(r) => write!(f, "{}'s request arrives", name(r)),
@@ -263,8 +267,11 @@ impl fmt::Display for Action {
                 write!(f, "{}: finish_refresh with the tokens; the store's answer is lost ⚡", name(r))
             }
             Self::WriteEnd(r) => write!(f, "{}: finish_refresh without tokens", name(r)),
+            Self::WriteEndUnheard(r) => {
+                write!(f, "{}: finish_refresh without tokens; the store's answer is lost ⚡", name(r))
+            }
             Self::EndFails(r) => {
-                write!(f, "{}: finish_refresh without tokens: the store is not there", name(r))
+                write!(f, "{}: gives up: finish_refresh cannot reach the store", name(r))
             }
             Self::LoseLease(r) => write!(f, "{}: renew_refresh says no: the work is dropped", name(r)),
             Self::Renew(r) => write!(f, "{}: renew_refresh", name(r)),
@@ -481,9 +488,12 @@ impl World {
                 let mut ended = *self;
                 let written = ended.finish(config, now, end);
                 add(Action::WriteEnd(r), ended.with(r, |_, p| if written { p.end() } else { p.again() }));
+                if written {
+                    add(Action::WriteEndUnheard(r), ended);
+                }
             }
         }
-        if !now.cut && matches!(now.at, At::Asking | At::Answered(_) | At::Saving { .. }) {
+        if !now.cut && matches!(now.at, At::Asking | At::Answered(_) | At::Saving { .. } | At::Ending(_)) {
             let mut renewed = *self;
             if !renewed.row.renew(now.generation, now.fence) {
                 add(

@@ -6,6 +6,7 @@ mod grants;
 mod operators;
 mod proof;
 mod refresh;
+mod refresh_model;
 mod release;
 mod retention;
 
@@ -35,6 +36,7 @@ pub(crate) use grants::*;
 pub(crate) use operators::*;
 pub(crate) use proof::*;
 pub(crate) use refresh::*;
+pub(crate) use refresh_model::*;
 pub(crate) use release::*;
 pub(crate) use retention::*;
 
@@ -418,6 +420,8 @@ macro_rules! store_contract {
             a_broken_chain_is_left_alone
             a_chain_that_was_cut_meanwhile_is_not_cut_again
             a_changed_export_is_found
+            the_model_says_what_the_store_does
+            a_model_of_another_store_is_told_apart
         );
     };
     (@cases $open:path; $($case:ident)+) => {$(
