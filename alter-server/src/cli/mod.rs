@@ -170,7 +170,7 @@ pub fn run() -> ExitCode {
             Err(error) => return Err(AdminError::Invalid(error.to_string()).into()),
         };
         #[cfg(feature = "otel")]
-        logs(format, spans.as_ref().map(|spans| spans.layer()));
+        logs(format, spans.as_ref().map(crate::telemetry::spans::Spans::layer));
         #[cfg(not(feature = "otel"))]
         logs(format, None::<tracing_subscriber::layer::Identity>);
         let done = command(cli).await;

@@ -86,6 +86,7 @@ impl Spans {
     }
 
     /// For a `tracing` subscriber: takes the vault's spans and nothing else, no log lines either.
+    #[must_use]
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,

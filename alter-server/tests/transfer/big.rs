@@ -173,7 +173,15 @@ pub(crate) fn same_rows(left: &Path, right: &Path) {
     assert!(tables.len() >= 13, "{tables:?}");
     let count = |text: String| sql.query_row(&text, [], |row| row.get::<_, i64>(0)).unwrap();
     for table in &tables {
-        let ordered = ["api_keys", "providers", "managed_secrets", "grants", "audit_rows", "audit_bodies", "audit_keys"];
+        let ordered = [
+            "api_keys",
+            "providers",
+            "managed_secrets",
+            "grants",
+            "audit_rows",
+            "audit_bodies",
+            "audit_keys",
+        ];
         let columns = if ordered.contains(&table.as_str()) { "rowid AS place, *" } else { "*" };
         let lost = count(format!(
             "SELECT count(*) FROM (SELECT {columns} FROM main.{table} EXCEPT SELECT {columns} FROM other.{table})"
