@@ -255,3 +255,49 @@ fn a_temporary_vault_leaves_nothing_behind() {
     assert_eq!(dev.stop(), 0);
     assert_eq!(std::fs::read_dir(own.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn the_trail_is_signed_anchored_and_held_against_what_was_kept_elsewhere() {
+    let own = tempfile::tempdir().unwrap();
+    let folder = own.path().join("vault");
+    let folder = folder.as_path();
+    let kept = |name: &str| own.path().join(name).to_str().unwrap().to_owned();
+    done(folder, &["app", "create", "shop"], "");
+    done(folder, &["key", "create", "backend"], "");
+    // Each command was a run of its own, signed when it ended.
+    let keys = done(folder, &["audit", "key"], "");
+    let public = keys[0]["public"].as_str().unwrap();
+    assert_eq!(keys.as_array().unwrap().len(), 1);
+    std::fs::write(kept("keys"), keys.to_string()).unwrap();
+    let anchors = done(folder, &["audit", "checkpoint", "--all"], "");
+    assert_eq!(anchors.as_array().unwrap().len(), 2);
+    std::fs::write(kept("anchors"), anchors.to_string()).unwrap();
+
+    let verified = done(folder, &["audit", "verify"], "");
+    assert_eq!((&verified["keys_from_outside"], &verified["unsigned_rows"]), (&json!(false), &json!(0)));
+    for trust in [public, &kept("keys")] {
+        let words = ["audit", "verify", "--trust", trust, "--anchors", &kept("anchors")];
+        let verified = done(folder, &words, "");
+        assert_eq!((&verified["ok"], &verified["anchors"]), (&json!(true), &json!(2)));
+    }
+    let stranger = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    assert_eq!(run(folder, &["audit", "verify", "--trust", stranger], "").status.code(), Some(1));
+    assert_eq!(failed(folder, &["audit", "verify", "--anchors", &kept("keys")], "").0, 2);
+
+    let sql = rusqlite::Connection::open(folder.join("vault.db")).unwrap();
+    sql.execute_batch("DELETE FROM audit_rows; DELETE FROM audit_chains; DELETE FROM audit_checkpoints")
+        .unwrap();
+    assert_eq!(
+        done(folder, &["audit", "verify"], "")["ok"],
+        true,
+        "nothing inside shows that all of it is gone"
+    );
+    let output = run(folder, &["audit", "verify", "--anchors", &kept("anchors")], "");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("gone from the database"));
+    assert_eq!(output.status.code(), Some(1));
+
+    let pruned = done(folder, &["audit", "prune", "--before", "90d", "--export", &kept("export")], "");
+    assert_eq!((&pruned["rows"], &pruned["files"]), (&json!(0), &json!([])));
+    assert_eq!(failed(folder, &["audit", "prune", "--before", "0h", "--export", &kept("export")], "").0, 2);
+    assert_eq!(failed(folder, &["audit", "verify", "--export", &kept("nothing")], "").0, 2);
+}

@@ -150,23 +150,23 @@ pub(super) async fn drop_cut(connections: &Connections, before: i64) -> Result<u
     let mut dropped = 0;
     let table = Table::AuditRows;
     for part in parts(connections, table).await? {
-        if part.end() > before || !is_cut(connections, &part).await? {
+        if part.end() > before {
             continue;
         }
-        take_off(connections, &part).await?;
+        if part.attached == Attached::Yes {
+            if !is_cut(connections, &part).await? {
+                continue;
+            }
+            take_off(connections, &part).await?;
+        } else if part.attached == Attached::Pending {
+            take_off(connections, &part).await?;
+        }
         // Nobody can write to it any more: what is found now is all there ever will be.
         if is_cut(connections, &part).await? {
             drop_part(connections, &part).await?;
             dropped += 1;
         } else {
-            let connection = connections.take().await?;
-            let (name, start) = (part.name(), part.start * table.per_second());
-            let attach = format!(
-                "ALTER TABLE audit_rows ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({})",
-                part.end()
-            );
-            connection.sql()?.batch_execute(&attach).await?;
-            connection.give_back();
+            attach(connections, &part).await?;
         }
     }
     // Bodies are kept in the partition of the same day as their row.
@@ -261,6 +261,16 @@ async fn take_off(connections: &Connections, part: &Part) -> Result<(), StoreErr
         what: "a partition is still in use: repeat it later, nothing is lost",
         source: Box::new(late),
     })??;
+    connection.give_back();
+    Ok(())
+}
+
+async fn attach(connections: &Connections, part: &Part) -> Result<(), StoreError> {
+    let connection = connections.take().await?;
+    let (parent, name) = (part.table.name(), part.name());
+    let (from, to) = (part.start * part.table.per_second(), part.end());
+    let text = format!("ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({to})");
+    connection.sql()?.batch_execute(&text).await?;
     connection.give_back();
     Ok(())
 }

@@ -216,3 +216,75 @@ async fn no_secret_is_in_the_tables() {
         }
     }
 }
+
+/// Partitions of the first two days; later ones may be made in the background.
+async fn days(sql: &tokio_postgres::Client, table: &str) -> i64 {
+    let until = START + 2 * 86_400;
+    let text = format!(
+        "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^{table}_[0-9]+$' \
+         AND substring(relname FROM '[0-9]+$')::bigint < {until}"
+    );
+    sql.query_one(&text, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_drops_whole_days_while_appending_goes_on() {
+    let world = open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (key, old) = world.four_days("one").await;
+    let sql = database(&world).sql().await;
+    assert_eq!((days(&sql, "audit_rows").await, days(&sql, "audit_bodies").await), (2, 2));
+    // Somebody reads the trail for long; taking a partition off has to wait, and nobody else has.
+    let reader = database(&world).sql().await;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM audit_rows").await.unwrap();
+    let pruning = world.prune(START + 2 * 86_400 + 3600, folder.path());
+    let appending = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let begun = std::time::Instant::now();
+        for _ in 0..20 {
+            world.token_of(key, "u1").await.unwrap();
+        }
+        let took = begun.elapsed();
+        let left = days(&sql, "audit_rows").await;
+        reader.batch_execute("COMMIT").await.unwrap();
+        (took, left)
+    };
+    let (pruned, (took, left)) = tokio::join!(pruning, appending);
+    let pruned = pruned.unwrap();
+    assert_eq!(left, 2, "the reader held it up");
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    // Two days went as a whole, of the third what was older than the instant, row by row.
+    assert_eq!((pruned.swept.partitions, pruned.rows, pruned.swept.rows), (2, old as u64 + 2, 2));
+    assert_eq!((days(&sql, "audit_rows").await, days(&sql, "audit_bodies").await), (0, 0));
+    world.assert_chains_verify().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_was_left_half_taken_off_is_dropped_by_the_next() {
+    let world = open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (_, _) = world.four_days("one").await;
+    let sql = database(&world).sql().await;
+    let day = START / 86_400 * 86_400;
+    // As a kill between taking off and dropping leaves it. Its rows are cut by the prune that follows, so it may go.
+    let before = START + 2 * 86_400;
+    let exported = world.prune(before, folder.path()).await.unwrap();
+    assert_eq!(exported.swept.partitions, 2);
+    let text = format!(
+        "CREATE TABLE audit_rows_{day} (LIKE audit_rows INCLUDING ALL); \
+         INSERT INTO audit_sweeps SELECT app_id, 1, {before}000000 FROM audit_chains LIMIT 1"
+    );
+    sql.batch_execute(&text).await.unwrap();
+    let swept = world.prune(before, folder.path()).await.unwrap().swept;
+    assert_eq!(swept.partitions, 1);
+    // One with a row that no cut covers is attached again, not dropped.
+    let later = day + 2 * 86_400;
+    let text = format!(
+        "ALTER TABLE audit_rows DETACH PARTITION audit_rows_{later}; \
+         INSERT INTO audit_sweeps SELECT app_id, 1, {}000000 FROM audit_chains LIMIT 1",
+        later + 86_400
+    );
+    sql.batch_execute(&text).await.unwrap();
+    assert_eq!(world.prune(before, folder.path()).await.unwrap().swept.partitions, 0);
+    world.assert_chains_verify().await;
+}
