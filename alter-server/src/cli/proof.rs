@@ -1,6 +1,9 @@
 //! `audit verify` and `audit prune`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use alter_core::clock::{Clock, SystemClock};
 use clap::Args;
@@ -12,6 +15,7 @@ use crate::{
     admin::{AdminError, Pruned},
     audit::{Checkpoint, Evidence, ExportReport, PublicKey, VerifyReport},
     store::AuditVerifyScope,
+    vault::Vault,
 };
 
 #[derive(Debug, Args)]
@@ -185,17 +189,67 @@ impl Prune {
     }
 }
 
-/// Reads an instant, or an age in days or hours.
-pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
+/// Reads an instant, or an age.
+fn instant(text: &str) -> Result<Timestamp, String> {
     let wrong =
         || format!("{text:?} is no instant such as 2027-01-01T00:00:00Z and no age such as 90d or 36h");
+    match age(text) {
+        Ok(age) => SystemClock.now().checked_sub(age).map_err(|_| wrong()),
+        Err(_) => text.parse().map_err(|_| wrong()),
+    }
+}
+
+/// Reads an age in days or hours.
+fn age(text: &str) -> Result<SignedDuration, String> {
     let hours = match text.char_indices().last() {
-        Some((end, 'd')) => text[..end].parse::<u32>().map(|days| i64::from(days) * 24),
-        Some((end, 'h')) => text[..end].parse::<u32>().map(i64::from),
-        _ => return text.parse().map_err(|_| wrong()),
+        Some((end, 'd')) => text[..end].parse::<u32>().ok().map(|days| i64::from(days) * 24),
+        Some((end, 'h')) => text[..end].parse::<u32>().ok().map(i64::from),
+        _ => None,
     };
-    let age = SignedDuration::from_hours(hours.map_err(|_| wrong())?);
-    SystemClock.now().checked_sub(age).map_err(|_| wrong())
+    let hours = hours.ok_or_else(|| format!("{text:?} is no age such as 90d or 36h"))?;
+    Ok(SignedDuration::from_hours(hours))
+}
+
+/// What `serve` does with old rows.
+#[derive(Debug, Args)]
+pub(super) struct Retention {
+    /// Every day remove audit rows of this age, such as 400d. One replica is enough: the one with the folder for the files
+    #[arg(long, env = "ALTER_AUDIT_RETENTION", value_name = "AGE", value_parser = age, requires = "audit_export")]
+    audit_retention: Option<SignedDuration>,
+    /// The folder that takes the files with the removed rows
+    #[arg(long, env = "ALTER_AUDIT_EXPORT", value_name = "DIR", requires = "audit_retention")]
+    audit_export: Option<PathBuf>,
+}
+
+/// Pause before the first time, so that a process that is started again and again does other things first.
+const FIRST: Duration = Duration::from_secs(60);
+/// Pause between two times.
+const EVERY: Duration = Duration::from_secs(86_400);
+
+impl Retention {
+    /// Removes old rows every day for as long as the process runs. It may end in the middle; the next time finishes it.
+    pub(super) async fn run(self, vault: Vault) {
+        let (Some(age), Some(folder)) = (self.audit_retention, self.audit_export) else { return };
+        let admin = vault.admin("serve:retention");
+        drop(vault);
+        tokio::time::sleep(FIRST).await;
+        loop {
+            let before = SystemClock.now().checked_sub(age).unwrap_or(Timestamp::MIN);
+            match admin.prune_audit(before, &folder).await {
+                Ok(Pruned { rows, unpruned, .. }) => {
+                    tracing::info!(rows, "old audit rows were exported and removed");
+                    for chain in unpruned {
+                        let (app, chain, seq, what) = (chain.app_id, chain.chain, chain.seq, chain.what);
+                        tracing::error!(%app, %chain, seq, what, "an audit chain is broken and was left alone");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "old audit rows could not be removed; it is tried again tomorrow")
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
 }
 
 #[cfg(test)]

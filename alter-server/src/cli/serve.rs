@@ -9,7 +9,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{CliError, output::Output};
+use super::{CliError, output::Output, proof::Retention};
 #[cfg(feature = "metrics")]
 use crate::telemetry::export::Exporter;
 use crate::{serve::asked_to_stop, vault::Vault};
@@ -26,6 +26,8 @@ pub(super) struct Serve {
     /// Seconds to go on serving after SIGTERM while /readyz already answers 503, so that what stands in front stops sending
     #[arg(long, env = "ALTER_DRAIN_DELAY", default_value = "0", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=300))]
     drain_delay: u64,
+    #[command(flatten)]
+    retention: Retention,
 }
 
 impl Serve {
@@ -50,6 +52,7 @@ impl Serve {
         let ready = Output::one(&said, text);
         ready.print(json).map_err(|source| CliError::Io { what: "standard output".to_owned(), source })?;
         tokio::spawn(reload_on_hangup(vault.clone()));
+        tokio::spawn(self.retention.run(vault.clone()));
         let stop = told_to_stop(vault.clone(), Duration::from_secs(self.drain_delay));
         let served = vault.serve(listener, stop).await;
         served.map_err(|source| CliError::Io { what: "the listener failed".to_owned(), source })?;

@@ -25,12 +25,13 @@ macro_rules! columns {
     };
 }
 
-/// Rows of an app after a place in the order of writing, each with that place and its bodies.
+/// Rows of an app after a place in the order of writing, each with that place and its bodies. (Bodies that were moved from another
+/// store know their instant to the millisecond only.)
 pub(super) const EXPORT: &str = concat!(
     "SELECT ",
     columns!(),
     ", n, CASE WHEN bodies_digest IS NOT NULL THEN (SELECT b.sealed FROM audit_bodies b \
-     WHERE b.app_id = audit_rows.app_id AND b.id = audit_rows.id AND b.at = audit_rows.at) END \
+     WHERE b.app_id = audit_rows.app_id AND b.id = audit_rows.id AND b.at > audit_rows.at - 1000 AND b.at <= audit_rows.at) END \
      FROM audit_rows WHERE app_id = $1 AND n > $2 ORDER BY n LIMIT $3"
 );
 

@@ -115,7 +115,7 @@ pub(super) async fn remove(
          gone AS (DELETE FROM audit_rows r USING old WHERE r.app_id = old.app_id AND r.run_id = old.run_id \
          AND r.seq = old.seq AND r.at = old.at AND r.at < $4 RETURNING r.n, r.app_id, r.id, r.at, r.bodies_digest), \
          bodies AS (DELETE FROM audit_bodies b USING gone WHERE gone.bodies_digest IS NOT NULL \
-         AND b.app_id = gone.app_id AND b.id = gone.id AND b.at = gone.at AND b.at < $4) \
+         AND b.app_id = gone.app_id AND b.id = gone.id AND b.at > gone.at - 1000 AND b.at <= gone.at AND b.at < $4) \
          SELECT count(*), coalesce(max(n), $2) FROM gone";
     let limit = i64::from(limit);
     let parameters = params![sweep.app_id, after, sweep.up_to, sweep.before, limit];
