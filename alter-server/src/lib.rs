@@ -103,6 +103,5 @@ pub mod testkit;
 pub mod transfer;
 mod vault;
 
-#[cfg(feature = "dev")]
 pub use refresh::{RefreshObserver, RefreshStep};
 pub use vault::{DEFAULT_RATE_LIMIT, KekSource, Vault, VaultConfig, VaultError};

@@ -161,7 +161,6 @@ impl VaultConfig {
     }
 
     /// Is told of each step of a refresh. For tests that stop or kill a process at one of them.
-    #[cfg(feature = "dev")]
     pub fn refresh_observer(mut self, observer: RefreshObserver) -> Self {
         self.refresh_observer = Some(observer);
         self
