@@ -244,7 +244,7 @@ impl Retention {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "old audit rows could not be removed; it is tried again tomorrow")
+                    tracing::warn!(%error, "old audit rows could not be removed; it is tried again tomorrow");
                 }
             }
             tokio::time::sleep(EVERY).await;
