@@ -6,7 +6,7 @@
 //! | `isolation` | one user's data never reaches another; a revocation counts for the very next call |
 //! | `crash` | after `kill -9`, every call that a provider saw has its row, and the chain verifies |
 //! | `canary` | planted secrets are found in nothing that the parts print, log, answer or store |
-//! | `canary` | planted secrets are found in nothing that the processes write, print or store |
+//! | `refresh` | however many ask and whatever crashes, a refresh token is spent once, and the grant works or a person is asked |
 
 #![forbid(unsafe_code)]
 
@@ -21,3 +21,5 @@ mod canary;
 mod crash;
 #[cfg(test)]
 mod isolation;
+#[cfg(test)]
+mod refresh;
