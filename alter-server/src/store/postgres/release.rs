@@ -40,12 +40,12 @@ pub(super) async fn release(
     row.app_user_id = user;
     let groups = command.user.as_ref().map_or(&[][..], |user| &user.groups);
     let subject = user.map(|id| Subject { id, groups });
-    let chosen = match choose(unit, command, &caller, subject, &mut row).await? {
+    let mut chosen = match choose(unit, command, &caller, subject, &mut row).await? {
         Ok(chosen) => chosen,
         Err(refusal) => return refuse(unit, row, Action::TokenRefused, refusal).await,
     };
     draft::describe(&mut row, &chosen);
-    let loaded = load(unit.sql, admission.app_id, &chosen).await?;
+    let loaded = load(unit.sql, admission.app_id, &mut chosen).await?;
     let Some(provider) = loaded.provider else {
         let text = "the grant's provider is gone: ask the operator";
         return refuse(unit, row, Action::TokenRefused, Refusal::new(Code::GrantNotFound, text)).await;
@@ -176,17 +176,21 @@ struct Loaded {
     last_used_at: Option<jiff::Timestamp>,
 }
 
-/// Everything that a release hands out: one statement.
-async fn load(sql: &Client, app_id: AppId, chosen: &GrantFacts) -> Result<Loaded, StoreError> {
+/// Everything that a release hands out: one statement. A refresh may have ended since the grant was chosen, so what was
+/// chosen takes on what belongs to the credential: the old end with the new generation would cost a second refresh.
+async fn load(sql: &Client, app_id: AppId, chosen: &mut GrantFacts) -> Result<Loaded, StoreError> {
     let text = "SELECT p.definition, g.scope_mismatch, g.last_used_at, g.generation, g.token_generation, g.scopes, \
          g.access_token, g.secret_id, s.generation, s.material, g.refresh_token IS NOT NULL, g.obtained_at, \
-         g.refused_generation IS NOT DISTINCT FROM g.generation, g.reconnect_reason FROM grants g \
+         g.refused_generation IS NOT DISTINCT FROM g.generation, g.reconnect_reason, g.token_expires_at, \
+         g.needs_reconnect FROM grants g \
          LEFT JOIN providers p ON p.app_id = g.app_id AND p.id = g.provider_id \
          LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id \
          WHERE g.app_id = $1 AND g.id = $2";
     let found = maybe_row(sql, text, params![app_id, chosen.id]).await?;
     let row = found.ok_or_else(|| StoreError::Corrupt("a grant is there and is not".to_owned()))?;
     let definition: Option<&str> = get(&row, 0)?;
+    chosen.token_expires_at = maybe_instant(&row, 14)?;
+    chosen.needs_reconnect = get(&row, 15)?;
     let credential = match chosen.kind {
         GrantKind::OAuth => {
             match (get::<Option<TokenGeneration>>(&row, 4)?, get::<Option<Sealed>>(&row, 6)?) {
