@@ -85,13 +85,19 @@ impl Caller {
         self.post(base_url, token::PATH, &body).await
     }
 
+    /// The app's key.
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> &str {
+        &self.0.key
+    }
+
     /// Revokes a grant.
     #[cfg(test)]
     pub(crate) async fn revoke(&self, base_url: &str, grant: GrantId) -> Answer {
         self.post(base_url, &format!("/sdk/oauth/grants/{grant}/revoke"), &json!({})).await
     }
 
-    pub(crate) async fn post(&self, base_url: &str, path: &str, body: &Value) -> Answer {
+    async fn post(&self, base_url: &str, path: &str, body: &Value) -> Answer {
         let body = body.to_string().into_bytes();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let stamp = Stamp::fresh(i64::try_from(now).unwrap()).unwrap();

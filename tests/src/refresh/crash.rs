@@ -237,7 +237,7 @@ impl Outcome {
         let moved = u64::from(served);
         must(self.kept.generation == 1 + moved, format!("generation {}", self.kept.generation));
         must(self.kept.facts.needs_reconnect != served, format!("dead: {}", self.kept.facts.needs_reconnect));
-        let next = if served { "200" } else { "400 `credential_revoked`" };
+        let next = if served { "200" } else { "403 `credential_revoked`" };
         must(self.next.to_string() == next, format!("the next caller got {}: {}", self.next, self.next.body));
         must(self.works == served, format!("the token works: {}", self.works));
         if !served {

@@ -50,7 +50,7 @@ async fn crashes(store: Store) {
         let watch = Duration::from_secs(1);
         (moment, tokio::spawn(crash::play(moment, store, watch)).await.unwrap())
     });
-    let played: Vec<_> = stream::iter(played).buffer_unordered(4).collect().await;
+    let played: Vec<_> = stream::iter(played).buffer_unordered(6).collect().await;
     let mut faults = String::new();
     for (moment, outcomes) in played {
         for (provider, outcome) in outcomes {

@@ -17,3 +17,7 @@ pub(crate) use process::Program;
 
 #[cfg(test)]
 mod matrices;
+#[cfg(test)]
+mod promises;
+#[cfg(test)]
+mod revocation;

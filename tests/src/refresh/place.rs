@@ -52,13 +52,18 @@ impl Place {
         self.folder.path().join("data")
     }
 
-    /// Opens the vault in this process: for operators, nobody is served.
-    pub(crate) async fn open(&self) -> Vault {
+    /// What a vault is opened with.
+    pub(crate) fn config(&self) -> VaultConfig {
         let config = match &self.database {
             None => VaultConfig::new(self.data()),
             Some(database) => VaultConfig::postgres(database.text()),
         };
-        Vault::open(config.kek(KekSource::File(self.keys()))).await.unwrap()
+        config.kek(KekSource::File(self.keys()))
+    }
+
+    /// Opens the vault in this process: for operators, nobody is served.
+    pub(crate) async fn open(&self) -> Vault {
+        Vault::open(self.config()).await.unwrap()
     }
 
     /// Names it to a process that is about to be started.

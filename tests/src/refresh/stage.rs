@@ -122,6 +122,26 @@ impl Stage {
         page.grants.into_iter().map(|grant| (grant.facts.id, grant)).collect()
     }
 
+    /// How many rows of the audit trail say that.
+    #[cfg(test)]
+    pub(crate) async fn rows(&self, action: alter_server::audit::Action) -> usize {
+        let vault = self.place.open().await;
+        let filter = alter_server::audit::AuditFilter {
+            app_id: Some(self.app),
+            limit: 10_000,
+            ..alter_server::audit::AuditFilter::default()
+        };
+        let page = vault.admin("test").audit(filter).await.unwrap();
+        vault.close().await.unwrap();
+        page.rows.iter().filter(|row| row.action == action).count()
+    }
+
+    /// How often the provider was asked for tokens of that user.
+    #[cfg(test)]
+    pub(crate) fn calls(&self, user: &str) -> u64 {
+        self.sandbox.account_counts(user, user).token_calls
+    }
+
     /// Whether the provider's API takes the access token.
     pub(crate) async fn accepts(&self, access_token: &str) -> bool {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
