@@ -53,6 +53,8 @@ pub(crate) struct Outcome {
     pub(crate) served: usize,
     /// Callers who were told 409 `token_refresh_in_progress` at least once before.
     pub(crate) told_to_wait: usize,
+    /// Callers who were told 503 at least once before: more calls at once than the machine does in five seconds.
+    pub(crate) told_busy: usize,
     /// Any other answer, and how many callers got it.
     pub(crate) other: BTreeMap<String, usize>,
     /// Different access tokens that were handed out.
@@ -137,8 +139,9 @@ async fn storm(caller: &Caller, addresses: &[String], cell: Cell, grant: GrantId
     let callers: Vec<_> = callers.collect();
     let (mut outcome, mut tokens) = (Outcome::default(), BTreeSet::new());
     for caller in callers {
-        let (waited, answer) = caller.await.unwrap();
-        outcome.told_to_wait += usize::from(waited);
+        let (before, answer) = caller.await.unwrap();
+        outcome.told_to_wait += usize::from(before.contains(&409));
+        outcome.told_busy += usize::from(before.contains(&503));
         match answer.token() {
             Some(token) if answer.is_served() => {
                 outcome.served += 1;
@@ -152,35 +155,33 @@ async fn storm(caller: &Caller, addresses: &[String], cell: Cell, grant: GrantId
     (outcome, tokens.pop_first())
 }
 
-/// Asks again for as long as the answer is that the token is being refreshed: whether it was, and the last answer.
-async fn insist(caller: &Caller, address: &str, grant: GrantId) -> (bool, Answer) {
-    let mut waited = false;
-    for _ in 0..10 {
+/// Asks again for as long as the vault says that this makes sense: what it said before, and the last answer.
+async fn insist(caller: &Caller, address: &str, grant: GrantId) -> (BTreeSet<u16>, Answer) {
+    let mut before = BTreeSet::new();
+    for _ in 0..20 {
         let answer = caller.ask(address, grant).await;
-        if answer.code() != "token_refresh_in_progress" {
-            return (waited, answer);
-        }
-        waited = true;
-        sleep(answer.retry_after().unwrap_or_default()).await;
+        let (true, Some(pause)) = (answer.status != 0, answer.retry_after()) else { return (before, answer) };
+        before.insert(answer.status);
+        sleep(pause).await;
     }
-    (waited, caller.ask(address, grant).await)
+    (before, caller.ask(address, grant).await)
 }
 
 /// The head of the table.
 pub(crate) const HEAD: &str = "\
-| Provider answers after | Callers | Provider calls | Refused | Served | Told 409 first | Generation | Grant | Last served after |
-|---:|---:|---:|---:|---:|---:|---|---|---:|
+| Provider answers after | Callers | Provider calls | Refused | Served | Told 409 first | Told 503 first | Generation | Grant | Last served after |
+|---:|---:|---:|---:|---:|---:|---:|---|---|---:|
 ";
 
 /// One line of the table.
 pub(crate) fn line(cell: Cell, outcome: &Outcome) -> String {
     let Cell { callers, delay_ms } = cell;
-    let Outcome { calls, refused, served, told_to_wait, moved, took, .. } = outcome;
+    let Outcome { calls, refused, served, told_to_wait, told_busy, moved, took, .. } = outcome;
     let state = if outcome.healthy { "healthy" } else { "**dead**" };
     let other = if outcome.other.is_empty() { String::new() } else { format!(" **{:?}**", outcome.other) };
     let (delay, took) = (seconds(delay_ms), took.as_secs_f64());
     format!(
-        "| {delay} s | {callers} | {calls} | {refused} | {served}{other} | {told_to_wait} | +{moved} | {state} | {took:.1} s |\n"
+        "| {delay} s | {callers} | {calls} | {refused} | {served}{other} | {told_to_wait} | {told_busy} | +{moved} | {state} | {took:.1} s |\n"
     )
 }
 
