@@ -92,7 +92,8 @@ impl AuditRow {
         }
     }
 
-    /// Cuts every text to its limit in bytes, and every number to what a store can keep: a row must read back as it was hashed.
+    /// Cuts every text to its limit in bytes, and every number and character to what a store can keep: a row must read back as
+    /// it was hashed.
     fn fit(&mut self) {
         self.latency_ms = self.latency_ms.map(|latency| latency.min(i64::MAX.unsigned_abs()));
         for (text, max) in [
@@ -111,6 +112,12 @@ impl AuditRow {
             (&mut self.remote, 64),
             (&mut self.detail, 4096),
         ] {
+            // One store cannot keep a NUL, and a vault may move there.
+            if let Some(text) = text
+                && text.contains('\0')
+            {
+                *text = text.replace('\0', "\u{FFFD}");
+            }
             cut(text, max);
         }
     }

@@ -55,6 +55,8 @@ enum Leased {
     Ended(End),
     /// It is somebody else's, or the grant moved on: look again.
     Lost,
+    /// It ran out before anything was asked under it: take it anew.
+    Late,
 }
 
 impl Inner {
@@ -97,6 +99,8 @@ impl Inner {
                     Leased::Ended(end) => return end,
                     // The next lease is another one, and what was asked under this one is not ours to forget.
                     Leased::Lost => owner = Uuid::new_v4(),
+                    // The same owner: the store knows by it that nothing was presented under this note.
+                    Leased::Late => {}
                 },
                 Ok(Begun::Moved) => {
                     telemetry::replay_avoided(provider);
@@ -163,6 +167,10 @@ impl Inner {
         };
         let call =
             RefreshCall { refreshing, client_secret: client_secret.as_ref(), refresh_token: &refresh_token };
+        // A process that was stopped right here must not send when it is continued: others may be further by then.
+        if asked_store.elapsed() >= self.parts.lease {
+            return Leased::Late;
+        }
         let mut attempts = Attempts::default();
         let mut unresolved = lease.unresolved_since.is_some();
         let began = Instant::now();

@@ -35,33 +35,6 @@ pub(super) const EXPORT: &str = concat!(
      FROM audit_rows WHERE app_id = $1 AND n > $2 ORDER BY n LIMIT $3"
 );
 
-/// PostgreSQL's texts cannot hold a NUL character. It is replaced before the row is hashed, so that what is hashed is what is
-/// kept, and a caller cannot have a row refused by naming itself oddly.
-pub(super) fn without_nul(row: &mut AuditRow) {
-    for text in [
-        &mut row.code,
-        &mut row.key_prefix,
-        &mut row.caller,
-        &mut row.caller_type,
-        &mut row.principal,
-        &mut row.provider,
-        &mut row.account,
-        &mut row.method,
-        &mut row.url,
-        &mut row.reason,
-        &mut row.context,
-        &mut row.trace_parent,
-        &mut row.remote,
-        &mut row.detail,
-    ] {
-        if let Some(text) = text
-            && text.contains('\0')
-        {
-            *text = text.replace('\0', "\u{FFFD}");
-        }
-    }
-}
-
 /// Writes a row that is in its chain already, and the chain's new end: one statement.
 pub(super) async fn insert(sql: &Client, row: &AuditRow, head: ChainHead) -> Result<(), StoreError> {
     let text = concat!(

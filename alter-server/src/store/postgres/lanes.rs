@@ -95,7 +95,6 @@ pub(super) struct Unit<'a> {
 impl Unit<'_> {
     /// Puts a row at the end of its app's chain and writes it.
     pub(super) async fn audit(&mut self, mut row: AuditRow) -> Result<(), StoreError> {
-        audit::without_nul(&mut row);
         self.wanted.push(Wanted::at(Table::AuditRows, row.at));
         let head = self.lane.append(&mut row);
         audit::insert(self.sql, &row, head).await
