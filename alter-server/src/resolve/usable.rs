@@ -83,7 +83,8 @@ pub fn decide_usable(
         Freshness::Fresh => Ok(Usable::Fresh),
         Freshness::Due => Ok(Usable::Due(version)),
         Freshness::Spent if command.last_resort => Ok(Usable::Fresh),
-        Freshness::Spent => not_fresh(grant.token_expires_at),
+        // One whose end nobody knows is good for as long as it has to be.
+        Freshness::Spent => not_fresh(Some(grant.token_expires_at.unwrap_or(Timestamp::MAX))),
         Freshness::Expired => not_fresh(None),
     }
 }
