@@ -93,9 +93,8 @@ async fn crashes() -> Tables {
     for store in [Store::Sqlite, Store::Postgres] {
         let moments =
             Moment::ALL.into_iter().filter(|moment| store == Store::Postgres || !moment.needs_postgres());
-        let played = moments.map(|moment| async move {
-            (moment, tokio::spawn(crash::play(moment, store, WATCH)).await)
-        });
+        let played = moments
+            .map(|moment| async move { (moment, tokio::spawn(crash::play(moment, store, WATCH)).await) });
         let mut played: Vec<_> = stream::iter(played).buffer_unordered(AT_ONCE).collect().await;
         played.sort_by_key(|(moment, _)| *moment);
         let mut table = format!("\n### {store}\n\n{}", crash::HEAD);

@@ -52,7 +52,8 @@ async fn run(mut given: BTreeMap<String, String>) -> Result<(), Box<dyn Error>> 
         config = config.refresh_wait(Duration::from_millis(wait.parse()?));
     }
     if let Some(name) = given.remove("stop-at") {
-        let stop_at = RefreshStep::ALL.into_iter().find(|step| step.as_str() == name).ok_or("no such step")?;
+        let stop_at =
+            RefreshStep::ALL.into_iter().find(|step| step.as_str() == name).ok_or("no such step")?;
         let gate = Arc::clone(&gate);
         config = config.refresh_observer(RefreshObserver::new(move |step, grant| {
             if step == stop_at && !gate.is_open() {

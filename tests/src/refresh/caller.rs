@@ -56,7 +56,8 @@ impl Answer {
 
     /// Whether asking again makes sense, and after how long: the token is being refreshed, or the vault has no database.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        let passing = matches!(self.status, 409 | 503) || (self.status == 0 && self.code() != "no answer in time");
+        let passing =
+            matches!(self.status, 409 | 503) || (self.status == 0 && self.code() != "no answer in time");
         passing.then(|| Duration::from_secs(self.body["retry_after"].as_u64().unwrap_or(0)))
     }
 }
@@ -124,7 +125,12 @@ impl Caller {
     }
 
     /// Asks until there is an answer that asking again would not change, for at most that long. Also answers what came before.
-    pub(crate) async fn insist(&self, base_url: &str, grant: GrantId, limit: Duration) -> (Vec<Answer>, Answer) {
+    pub(crate) async fn insist(
+        &self,
+        base_url: &str,
+        grant: GrantId,
+        limit: Duration,
+    ) -> (Vec<Answer>, Answer) {
         let (until, mut before) = (Instant::now() + limit, Vec::new());
         loop {
             let answer = self.ask(base_url, grant).await;

@@ -33,6 +33,7 @@ pub(crate) enum Moment {
     KilledBeforeCommit,
     KilledAfterCommit,
     KilledRenewing,
+    FrozenAfterNote,
     FrozenDuringCall,
     FrozenBeforeCommit,
     AnswerDropped,
@@ -41,13 +42,14 @@ pub(crate) enum Moment {
 }
 
 impl Moment {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::KilledBeforeNote,
         Self::KilledAfterNote,
         Self::KilledDuringCall,
         Self::KilledBeforeCommit,
         Self::KilledAfterCommit,
         Self::KilledRenewing,
+        Self::FrozenAfterNote,
         Self::FrozenDuringCall,
         Self::FrozenBeforeCommit,
         Self::AnswerDropped,
@@ -60,14 +62,14 @@ impl Moment {
     }
 
     fn is_frozen(self) -> bool {
-        matches!(self, Self::FrozenDuringCall | Self::FrozenBeforeCommit)
+        matches!(self, Self::FrozenAfterNote | Self::FrozenDuringCall | Self::FrozenBeforeCommit)
     }
 
     /// The step at which the process is made to stand still first.
     fn stop_at(self) -> Option<&'static str> {
         match self {
             Self::KilledBeforeNote => Some("note"),
-            Self::KilledAfterNote => Some("noted"),
+            Self::KilledAfterNote | Self::FrozenAfterNote => Some("noted"),
             Self::KilledBeforeCommit | Self::FrozenBeforeCommit | Self::DatabaseBeforeCommit => {
                 Some("answered")
             }
@@ -98,8 +100,11 @@ impl fmt::Display for Moment {
             Self::KilledBeforeCommit => "`kill -9` after the answer, before the commit",
             Self::KilledAfterCommit => "`kill -9` after the commit",
             Self::KilledRenewing => "`kill -9` during a renewal of the lease",
+            Self::FrozenAfterNote => "SIGSTOP after the note, past the lease; another takes over; SIGCONT",
             Self::FrozenDuringCall => "SIGSTOP during the call, past the lease; another takes over; SIGCONT",
-            Self::FrozenBeforeCommit => "SIGSTOP before the commit, past the lease; another takes over; SIGCONT",
+            Self::FrozenBeforeCommit => {
+                "SIGSTOP before the commit, past the lease; another takes over; SIGCONT"
+            }
             Self::AnswerDropped => "the provider rotates and drops its answer",
             Self::DatabaseDuringCall => "PostgreSQL crashes and restarts during the call",
             Self::DatabaseBeforeCommit => "PostgreSQL crashes before the commit and restarts",
@@ -183,8 +188,8 @@ pub(crate) fn expected(moment: Moment, provider: Provider) -> Expected {
             served(1)
         }
         // The note says that the token may be spent. It is not, but only the dead knew that.
-        (M::KilledAfterNote, Provider::Strict) => lost(0, 0),
-        (M::KilledAfterNote, _) => served(1),
+        (M::KilledAfterNote | M::FrozenAfterNote, Provider::Strict) => lost(0, 0),
+        (M::KilledAfterNote | M::FrozenAfterNote, _) => served(1),
         // Spent, and the answer is gone, or with somebody whose lease is over. To present it again is harmless with some …
         (_, Provider::Never | Provider::Window) => served(2),
         // … not done with a provider of which it is known that it is not …
@@ -299,7 +304,10 @@ pub(crate) async fn play(moment: Moment, store: Store, watch: Duration) -> Vec<(
         let owner = owner.as_mut().unwrap();
         owner.thaw().await;
         owner.go_on().await;
-        late_refused = Some(is_refused(owner, &grants).await);
+        // One that was stopped before it asked has nothing to write when it is back, and must not ask any more.
+        if moment != Moment::FrozenAfterNote {
+            late_refused = Some(is_refused(owner, &grants).await);
+        }
     }
     for caller in first {
         // Those of a killed process have lost their connection; the others are served or told.

@@ -45,7 +45,8 @@ async fn however_many_want_it_at_two_processes_the_provider_is_called_once_over_
 
 /// Several at the same time: most of them only wait for leases to run out.
 async fn crashes(store: Store) {
-    let moments = Moment::ALL.into_iter().filter(|moment| store == Store::Postgres || !moment.needs_postgres());
+    let moments =
+        Moment::ALL.into_iter().filter(|moment| store == Store::Postgres || !moment.needs_postgres());
     let played = moments.map(|moment| async move {
         let watch = Duration::from_secs(1);
         (moment, tokio::spawn(crash::play(moment, store, watch)).await.unwrap())

@@ -36,9 +36,8 @@ impl Program {
         static REPLICA: OnceLock<PathBuf> = OnceLock::new();
         static SERVER: OnceLock<PathBuf> = OnceLock::new();
         match self {
-            Self::Replica => {
-                REPLICA.get_or_init(|| built("examples/replica", &["-p", "alter-tests", "--example", "replica"]))
-            }
+            Self::Replica => REPLICA
+                .get_or_init(|| built("examples/replica", &["-p", "alter-tests", "--example", "replica"])),
             Self::Server => {
                 SERVER.get_or_init(|| built("alter-server", &["-p", "alter-server", "--bin", "alter-server"]))
             }
@@ -75,10 +74,15 @@ fn built(name: &str, what: &[&str]) -> PathBuf {
 
 fn is_stale(program: &Path, workspace: &Path) -> bool {
     let Ok(built) = program.metadata().and_then(|facts| facts.modified()) else { return true };
-    let mut folders: Vec<_> =
-        ["alter-core/src", "alter-sandbox/src", "alter-server/src", "alter-server/migrations", "tests/examples"]
-            .map(|name| workspace.join(name))
-            .into();
+    let mut folders: Vec<_> = [
+        "alter-core/src",
+        "alter-sandbox/src",
+        "alter-server/src",
+        "alter-server/migrations",
+        "tests/examples",
+    ]
+    .map(|name| workspace.join(name))
+    .into();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let facts = entry.metadata().unwrap();
