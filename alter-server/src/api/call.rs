@@ -234,7 +234,11 @@ async fn run<E: Endpoint>(mut call: Call) -> Reply {
             Err(failure) => return fail(failure, &Dressing::new(call.admission.request_id)),
         }
         match call.core.apps.reload(call.admission.app_id, &*call.core.store).await {
-            Ok(Some(app)) => call.app = app,
+            Ok(Some(app)) => {
+                call.app = app;
+                // It may have waited for a refresh before its preparation was found to be stale.
+                call.admission.at = call.core.clock.now();
+            }
             Ok(None) => {
                 let body = ErrorBody::new(Code::AppNotFoundForKey, "the key's app is missing");
                 return Reply::error(&body);

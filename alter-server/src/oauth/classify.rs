@@ -19,7 +19,10 @@ use http::{HeaderMap, StatusCode, header};
 use jiff::{Timestamp, fmt::rfc2822};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Scrub, loose::Loose};
+use super::{
+    Scrub,
+    loose::{self, Loose},
+};
 use crate::domain::{FailureCode, RefreshFailure};
 
 /// Longest wait that a provider can ask for.
@@ -211,7 +214,7 @@ pub fn classify(answer: &Answer<'_>, now: Timestamp, scrub: &Scrub) -> Result<To
     if status.is_success()
         && !refused
         && let Some(members) = &members
-        && members.contains_key("access_token")
+        && members.get("access_token").is_some_and(|token| !is_nothing(token))
     {
         return tokens(members, now).map_err(|rule| {
             TokenFailure::new(
@@ -277,7 +280,8 @@ fn is_unavailable(status: StatusCode) -> bool {
 /// The answer's members: JSON whatever its type says (some call it text), or a form if that is what it says.
 fn members(headers: &HeaderMap, body: &[u8]) -> Option<BTreeMap<String, Loose>> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    if let Ok(Loose::Object(members)) = serde_json::from_slice(body) {
+    let parsed = serde_json::from_slice(body).or_else(|_| serde_json::from_str(&loose::mended(body)));
+    if let Ok(Loose::Object(members)) = parsed {
         return Some(members);
     }
     let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
@@ -345,6 +349,11 @@ fn tokens(members: &BTreeMap<String, Loose>, now: Timestamp) -> Result<Tokens, &
         expires_in: lifetime(members, now),
         scopes: scopes(members.get("scope").or_else(|| members.get("scopes"))),
     })
+}
+
+/// Some write members that they do not give as null or as an empty text.
+fn is_nothing(value: &Loose) -> bool {
+    matches!(value, Loose::Null) || value.text() == Some("")
 }
 
 fn is_token(text: &str) -> bool {

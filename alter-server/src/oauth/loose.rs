@@ -7,6 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
+use zeroize::Zeroizing;
 
 /// One value. The last of several members of the same name counts.
 #[derive(Debug)]
@@ -49,6 +50,43 @@ impl<'de> Deserialize<'de> for Loose {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Anything)
     }
+}
+
+/// JSON that only breaks because of a number that no machine holds, or of a name in another encoding: with the number as null, and
+/// U+FFFD for what is no UTF-8. An answer holds tokens that are good for one use; they are not lost over a member that nobody asked for.
+pub(super) fn mended(body: &[u8]) -> Zeroizing<String> {
+    let text = Zeroizing::new(String::from_utf8_lossy(body).into_owned());
+    // What is put in is never longer than what it replaces, so nothing is moved and left behind.
+    let mut mended = Zeroizing::new(String::with_capacity(text.len()));
+    let mut rest = text.as_str();
+    while let Some(first) = rest.chars().next() {
+        let (part, after) = match first {
+            '"' => rest.split_at(string_end(rest)),
+            '-' | '0'..='9' => {
+                let end = rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'));
+                rest.split_at(end.unwrap_or(rest.len()))
+            }
+            other => rest.split_at(other.len_utf8()),
+        };
+        let endless = first != '"' && part.parse().is_ok_and(|number: f64| !number.is_finite());
+        mended.push_str(if endless { "null" } else { part });
+        rest = after;
+    }
+    mended
+}
+
+/// Where the string that `text` begins with ends, in bytes.
+fn string_end(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 struct Anything;
@@ -104,5 +142,33 @@ impl<'de> Visitor<'de> for Anything {
             members.insert(name, value);
         }
         Ok(Loose::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_no_machine_holds_and_a_name_in_another_encoding_spoil_nothing_else() {
+        let body = b"{\"a\\\"1e999\":\"-1e999\",\"n\":[1e400,-9e308,1.5],\"name\":\"Ren\xe9\"}";
+        assert!(serde_json::from_slice::<Loose>(body).is_err());
+        assert_eq!(
+            *mended(body),
+            "{\"a\\\"1e999\":\"-1e999\",\"n\":[null,null,1.5],\"name\":\"Ren\u{fffd}\"}"
+        );
+        assert!(serde_json::from_str::<Loose>(&mended(body)).is_ok());
+        assert_eq!(*mended(b"\"open \\\""), "\"open \\\"");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_no_number_stays_as_it_is(text in "\\PC{0,60}") {
+            let mended = mended(text.as_bytes());
+            prop_assert!(*mended == text || text.contains(['e', 'E', 'n']));
+            prop_assert!(mended.len() <= text.len());
+        }
     }
 }

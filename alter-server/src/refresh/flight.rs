@@ -1,6 +1,6 @@
 //! One flight: from a token at its end to the next one, or to a reason why there is none.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use alter_core::clock::Clock;
 use jiff::Timestamp;
@@ -35,6 +35,8 @@ use crate::{
 const LOOK_ON: Duration = Duration::from_secs(300);
 /// How often it looks whether a signal was missed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For each flight of the process, once there are many.
+const LOOK_TOGETHER: Duration = Duration::from_millis(2);
 /// Pauses between questions to the provider within one flight; so many more questions are asked.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
 /// A flight that has asked for so long does not ask again.
@@ -45,7 +47,8 @@ const END_FOR: Duration = Duration::from_secs(60);
 const BEGIN_EVERY: Duration = Duration::from_millis(250);
 /// The longest pause between attempts to keep tokens.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
-/// How long it is attempted to keep tokens whose end nobody knows.
+/// How long it is attempted to keep tokens, also when the access token has ended meanwhile: the refresh token beside it may be the
+/// only one that is good.
 const SAVE_FOR: Duration = Duration::from_secs(3600);
 /// When callers are told to come back because the store did not do it.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -111,7 +114,7 @@ impl Inner {
                         let text = "another process is refreshing this grant";
                         return failed(FailureCode::StoreFailed, text, Some(STORE_PAUSE));
                     }
-                    let pause = remaining.clamp(Duration::from_millis(20), LOOK_EVERY);
+                    let pause = remaining.clamp(Duration::from_millis(20), self.look_pause());
                     let _ = timeout(pause, signal(&mut signals, version)).await;
                 }
                 Ok(Begun::Pause { remaining, failure }) => {
@@ -121,9 +124,10 @@ impl Inner {
                 Err(error) => {
                     // Nothing was asked. But the note may be written all the same, and only its owner knows that it means
                     // nothing: it asks again for as long as others would wait.
-                    let since = *in_doubt.get_or_insert_with(Instant::now);
-                    if matches!(error, StoreError::Unavailable { .. })
-                        && since.elapsed() < self.parts.lease * 2
+                    if matches!(error, StoreError::Unavailable { .. }) {
+                        in_doubt.get_or_insert_with(Instant::now);
+                    }
+                    if in_doubt.is_some_and(|since| since.elapsed() < self.parts.lease * 2)
                         && !self.stop.is_cancelled()
                     {
                         sleep(BEGIN_EVERY).await;
@@ -135,6 +139,13 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// The more flights wait, the less often each looks: together about five hundred times a second at most, so that whoever only
+    /// waits does not keep the store from those who work.
+    fn look_pause(&self) -> Duration {
+        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner).len();
+        LOOK_EVERY.max(LOOK_TOGETHER.saturating_mul(u32::try_from(flights).unwrap_or(u32::MAX)))
     }
 
     /// Holds the lease: asks the provider and keeps what it gives. `asked_store` is the moment before the lease was asked
@@ -153,11 +164,11 @@ impl Inner {
         if lease.unresolved_since.is_some() {
             telemetry::lease(telemetry::LeaseEvent::TakenOver);
         }
-        let may_ask_again = || {
-            let since = lease.unresolved_since.unwrap_or_default() + asked_store.elapsed();
+        let may_ask_again = |pause: Duration| {
+            let since = lease.unresolved_since.unwrap_or_default() + asked_store.elapsed() + pause;
             recovery(refreshing.settings, lease.seen_rotating, since) == Recovery::Again
         };
-        if lease.unresolved_since.is_some() && !may_ask_again() {
+        if lease.unresolved_since.is_some() && !may_ask_again(Duration::ZERO) {
             let text = "a process ended while it was refreshing, and the provider takes each refresh token only once";
             return self.bury(&lease, RefreshFailure::new(FailureCode::RotationOutcomeUnknown, text)).await;
         }
@@ -189,11 +200,15 @@ impl Inner {
             }
             unresolved |= spent == Spent::Maybe;
             // Also after a clear answer: it says nothing of an earlier, lost one, whose window may be over by now.
-            if unresolved && !may_ask_again() {
+            if unresolved && !may_ask_again(Duration::ZERO) {
                 return self.bury(&lease, lost_answer(&failure)).await;
             }
             let pause = ASK_AGAIN.get(attempts.failed.len()).copied();
             match pause.filter(|pause| asks_again(&failure, retry_after, *pause, began.elapsed())) {
+                // The next question would come when the provider takes the old token no more.
+                Some(pause) if unresolved && !may_ask_again(pause) => {
+                    return self.bury(&lease, lost_answer(&failure)).await;
+                }
                 Some(pause) => {
                     attempts.failed.push((failure, pause));
                     if self.keep(lease.name(), sleep(pause)).await.is_none() {
@@ -230,9 +245,6 @@ impl Inner {
     ) -> Leased {
         let tokens = self.fresh(answer, presented);
         self.see(RefreshStep::Answered, lease.version);
-        let give_up_after = tokens.expires_at.map_or(SAVE_FOR, |end| {
-            Duration::try_from(end.duration_since(self.parts.clock.now())).unwrap_or_default().min(SAVE_FOR)
-        });
         let (began, mut pause) = (Instant::now(), Duration::from_millis(50));
         let saved = self.keep(lease.name(), async {
             loop {
@@ -250,7 +262,7 @@ impl Inner {
                         );
                     }
                 }
-                if began.elapsed() > give_up_after.max(SAVE_EVERY) {
+                if began.elapsed() > SAVE_FOR {
                     return None;
                 }
                 progress.send_if_modified(|now| {
@@ -270,7 +282,7 @@ impl Inner {
                 Leased::Ended(End::Renewed(attempts))
             }
             Some(None) => {
-                let text = "fresh tokens could not be kept until they expired";
+                let text = "fresh tokens could not be kept within an hour";
                 Leased::Ended(failed(FailureCode::StoreFailed, text, Some(STORE_PAUSE)))
             }
             Some(Some(Finished::Overtaken)) | None => {

@@ -20,6 +20,8 @@ const PACE: Duration = Duration::from_secs(1);
 const AT_ONCE: u32 = 100;
 /// Longest time one of them is waited for.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// How long the grants of one OAuth client are looked after at a time: a slow provider holds up nobody else's next look for long.
+const TURN: Duration = Duration::from_secs(300);
 /// Tenths of its idle life after which a refresh token is used.
 const AFTER_TENTHS: u64 = 7;
 
@@ -74,7 +76,11 @@ impl Refresher {
 
     /// One after the other, and no further once the client as a whole has to wait.
     async fn use_in_turn(&self, provider: Provider, due: Vec<CredentialVersion>) {
+        let until = Instant::now() + TURN;
         for version in due {
+            if Instant::now() >= until {
+                return;
+            }
             let waited = self.wait(version, &provider.id, Instant::now() + PATIENCE).await;
             if let Waited::Failed { failure, .. } = waited
                 && failure.code.is_shared()

@@ -134,7 +134,11 @@ impl Refresher {
 
     /// Begins no more flights, and waits for those that are under way.
     pub(crate) async fn close(&self) {
-        self.0.tasks.close();
+        {
+            // Whoever looked before that whether it is closed has begun its flight by then.
+            let _flights = self.0.flights.lock().unwrap_or_else(PoisonError::into_inner);
+            self.0.tasks.close();
+        }
         self.0.stop.cancel();
         if tokio::time::timeout(DRAIN, self.0.tasks.wait()).await.is_err() {
             tracing::error!("refreshes still under way are cut off: their outcome will have to be found out");

@@ -8,6 +8,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// The longest pause that a provider can ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+/// No pause is longer: what lies further ahead was written before the clock was set back.
+pub const LONGEST_PAUSE: Duration = LONGEST_ASKED;
 
 /// The pause after the `failures`-th failure in a row (from 1): doubling from one second to five minutes, spread by a
 /// quarter, and never shorter than what the provider asked for (of that, one hour at most).

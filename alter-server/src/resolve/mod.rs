@@ -9,7 +9,7 @@ mod usable;
 
 use std::collections::BTreeSet;
 
-pub use backoff::backoff;
+pub use backoff::{LONGEST_PAUSE, backoff};
 pub use freshness::{FLOOR_SECONDS, Freshness, TokenTimes, freshness};
 pub use recovery::{Recovery, recovery};
 pub use usable::{KeptCredential, Usable, decide_usable};

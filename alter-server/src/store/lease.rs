@@ -17,7 +17,7 @@ use crate::{
         CredentialVersion, FailureCode, GrantFacts, GrantId, GrantStatus, Provider, RefreshFailure,
         TokenGeneration,
     },
-    resolve::backoff,
+    resolve::{LONGEST_PAUSE, backoff},
     seal::{Envelope, Field, SealContext, Sealed, SealedField},
 };
 
@@ -77,6 +77,19 @@ fn span(micros: i64) -> Duration {
 /// The present moment of this machine's clock, for a store that has no clock of its own.
 pub(super) fn wall_clock() -> i64 {
     Timestamp::now().as_microsecond()
+}
+
+/// Whether a pause until `until` is on.
+fn is_on(until: i64, now: i64) -> bool {
+    until > now && until.saturating_sub(now) <= micros_of(LONGEST_PAUSE)
+}
+
+/// Whether a lease until `until` holds. One that reaches further than any holder asks for was written before the clock was set
+/// back: a holder that lives brings it into order with its next renewal, and one that does not would block the grant for as long as
+/// the clock was ahead.
+fn holds(until: i64, now: i64, lease: Duration) -> bool {
+    let most = lease.saturating_mul(2).max(Duration::from_secs(3600));
+    until > now && until.saturating_sub(now) <= micros_of(most)
 }
 
 /// Whole seconds from `now` until `moment`, rounded up; `None` if it is over.
@@ -155,7 +168,7 @@ pub(super) fn decide_taking(
     let noted = row.spending == Some(begin.version.generation);
     if let (Some(owner), Some(until)) = (row.owner, row.lease_until)
         && owner != begin.owner
-        && until > now
+        && holds(until, now, begin.lease)
         && noted
     {
         return Err(Begun::Held { remaining: span(until - now) });
@@ -166,7 +179,7 @@ pub(super) fn decide_taking(
             .map(|pause| (pause.not_before, pause.failure))
             .into_iter()
             .chain(own)
-            .filter(|(until, _)| *until > now)
+            .filter(|(until, _)| is_on(*until, now))
             .max_by_key(|(until, _)| *until);
         if let Some((until, failure)) = longest {
             return Err(Begun::Pause { remaining: span(until - now), failure });
@@ -273,7 +286,7 @@ pub(super) fn decide_failing(
     let failures = row.failures.saturating_add(1);
     let shared = failure.code.is_shared();
     let client = shared.then(|| match client {
-        Some(pause) if pause.not_before > now => {
+        Some(pause) if is_on(pause.not_before, now) => {
             let asked = asked.map_or(i64::MIN, |_| until(1));
             (pause.failures, pause.not_before.max(asked))
         }
@@ -485,7 +498,7 @@ mod tests {
 
         #[test]
         fn a_shared_pause_never_shrinks_and_one_of_a_grant_is_its_own(
-            asked in proptest::option::of(0_u64..10_000), failures in 0_u64..1000, left in -100_i64..4_000,
+            asked in proptest::option::of(0_u64..10_000), failures in 0_u64..1000, left in -100_i64..=3_600,
         ) {
             let now = 1_000_000_000_000_i64;
             let client = Pause {
@@ -508,6 +521,44 @@ mod tests {
             prop_assert!(own.client.is_none() && own.not_before.is_some_and(|until| until > now));
             prop_assert_eq!((own.failures, own.resolved), (failures + 1, true));
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_blocks_no_grant() {
+        let grant = grant();
+        let version = CredentialVersion { app_id: AppId::VAULT, grant_id: grant.facts.id, generation: 1 };
+        let lease = Duration::from_secs(30);
+        let begin = BeginRefresh { version, owner: Uuid::new_v4(), lease, despite_backoff: false };
+        let (now, year) = (1_000_000_000_000_000_i64, 31_536_000_000_000_i64);
+        let pause = |until| Pause {
+            failures: 1,
+            not_before: until,
+            failure: RefreshFailure::new(FailureCode::RateLimited, ""),
+        };
+        let row = |until| LeaseRow {
+            fence: 7,
+            owner: Some(Uuid::new_v4()),
+            lease_until: Some(until),
+            spending: Some(1),
+            spending_since: Some(until - LEASE),
+            ..LeaseRow::default()
+        };
+        let taken = decide_taking(&begin, &row(now + year), Some(pause(now + year)), now).unwrap();
+        assert!(taken.fence == 8 && taken.unresolved_since.is_some());
+        let held = decide_taking(&begin, &row(now + LEASE), None, now);
+        assert!(matches!(held, Err(Begun::Held { .. })));
+        let paused = decide_taking(&begin, &LeaseRow::default(), Some(pause(now + 3_600_000_000)), now);
+        assert!(matches!(paused, Err(Begun::Pause { .. })));
+        let failure = RefreshFailure::new(FailureCode::RateLimited, "");
+        let failing = decide_failing(
+            version.grant_id,
+            &failure,
+            (None, false),
+            &row(now),
+            Some(&pause(now + year)),
+            now,
+        );
+        assert!(failing.client.is_some_and(|(_, until)| until < now + 10_000_000));
     }
 
     #[test]

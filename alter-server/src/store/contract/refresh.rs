@@ -439,6 +439,13 @@ pub(crate) async fn a_failure_of_the_client_pauses_all_of_its_grants(world: &Wor
     world.take(foreign).await;
     let begin = BeginRefresh { version: one, owner: Uuid::new_v4(), lease: LEASE, despite_backoff: true };
     taken(world.store.begin_refresh(begin).await.unwrap());
+    // An operator's change of the provider may be the repair.
+    let (_, third) = world.refreshable("three", 3600).await;
+    let lease = world.take(third).await;
+    world.fail(lease.name(), FailureCode::InvalidClient, Some(120)).await;
+    assert!(matches!(world.begin(third).await, Begun::Pause { .. }));
+    world.put_refreshing(third.app_id, "google").await;
+    world.take(third).await;
     // What was on its way already and succeeds ends the pause.
     let tokens = RefreshEnd::Renewed(Box::new(world.fresh("t2", None, 3600)));
     world.end(second.name(), tokens).await;
@@ -617,6 +624,10 @@ pub(crate) async fn grants_that_idle_are_found_oldest_first(world: &World) {
     let renewed = world.renew_tokens(first, "t2").await;
     assert_eq!(idle(1000, 10).await, [second, renewed]);
     assert_eq!(world.store.oldest_tokens().await.unwrap(), [(id_of("google"), at(100))]);
+    // One that fails again and again keeps no other from its turn.
+    let lease = world.take(second).await;
+    world.fail(lease.name(), FailureCode::Misconfigured, Some(600)).await;
+    assert_eq!(idle(1000, 1).await, [renewed]);
     let unknown = world.store.grant_health(key.app_id, GrantId::random()).await;
     assert!(matches!(unknown, Err(StoreError::NotFound("grant"))), "{unknown:?}");
 }

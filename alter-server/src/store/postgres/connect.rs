@@ -26,7 +26,7 @@ use crate::store::StoreError;
 
 /// Units of work of one process that run at the same time, each on a connection of its own.
 pub(super) const LANES: usize = 8;
-/// Connections of one process, most: one per lane and as many for reads.
+/// Connections of one process, most: one per lane, two for renewals of leases, the others for reads.
 pub(super) const MAX_CONNECTIONS: usize = 16;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);

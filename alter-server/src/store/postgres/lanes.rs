@@ -53,6 +53,9 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// How often a unit of work is begun, when what went wrong is known to have undone all of it.
 const ATTEMPTS: usize = 4;
 
+/// Connections that only renewals of leases use.
+const RENEWALS: usize = 2;
+
 /// A unit of work: what to do in the transaction, given what it is about. It may be begun again, so it takes nothing away.
 pub(super) type Work<T, C> = for<'a> fn(&'a mut Unit<'a>, &'a C) -> BoxFuture<'a, Result<T, StoreError>>;
 /// A read.
@@ -169,6 +172,8 @@ struct Shared {
     free: Semaphore,
     /// Reads leave every lane its connection, however many there are and however long they take.
     reads: Semaphore,
+    /// Renewals of leases wait for no read: a lease that is lost for want of a turn can cost the user's connection.
+    renewals: Semaphore,
     lanes: Mutex<Vec<Lane>>,
     waiting: AtomicUsize,
     look_after: AtomicI64,
@@ -195,7 +200,8 @@ impl Lanes {
             envelope,
             clock,
             free: Semaphore::new(LANES),
-            reads: Semaphore::new(MAX_CONNECTIONS - LANES),
+            reads: Semaphore::new(MAX_CONNECTIONS - LANES - RENEWALS),
+            renewals: Semaphore::new(RENEWALS),
             lanes: Mutex::new((0..LANES).map(|_| Lane::new()).collect()),
             waiting: AtomicUsize::new(0),
             look_after: AtomicI64::new(look_after),
@@ -240,7 +246,9 @@ impl Lanes {
     {
         let shared = Arc::clone(&self.0);
         let ran = tokio::spawn(async move {
-            let permit = tokio::time::timeout(WAIT, shared.reads.acquire()).await;
+            // What writes without a lane is a renewal.
+            let turns = if matches!(mode, Mode::Write) { &shared.renewals } else { &shared.reads };
+            let permit = tokio::time::timeout(WAIT, turns.acquire()).await;
             let _permit = permit.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
             let connections = &shared.connections;
             // A connection that broke meanwhile shows at its next use; a read can be begun again.

@@ -125,6 +125,11 @@ fn broken(what: &'static str) -> StoreError {
     StoreError::Unavailable { what, source: "the connection for notifications does not work".into() }
 }
 
+/// The answer, unless the connection is one whose other end is gone without a word.
+async fn in_time(answer: impl Future<Output = Result<(), tokio_postgres::Error>>) -> Result<(), StoreError> {
+    timeout(PROOF, answer).await.map_err(|_| broken("an answer"))?.map_err(StoreError::from)
+}
+
 /// Hears until the connection breaks.
 async fn hear<S, T>(
     client: tokio_postgres::Client,
@@ -150,11 +155,11 @@ where
         Err::<std::convert::Infallible, StoreError>(broken("hearing"))
     };
     let follow = async {
-        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        in_time(client.batch_execute(&format!("LISTEN {CHANNEL}"))).await?;
         loop {
             // An id that no grant has.
             let proof = Uuid::new_v4();
-            client.batch_execute(&format!("SELECT pg_notify('{CHANNEL}', '{proof}')")).await?;
+            in_time(client.batch_execute(&format!("SELECT pg_notify('{CHANNEL}', '{proof}')"))).await?;
             let hears = async {
                 while let Some(id) = words.recv().await {
                     if id == proof {

@@ -81,6 +81,9 @@ pub(super) async fn put(
         params![app_id, provider.id, provider.kind, definition, client_secret, integer(generation)],
     )
     .await?;
+    // What made its grants wait may be repaired.
+    let text = "DELETE FROM refresh_backoff WHERE app_id = $1 AND provider_id = $2";
+    execute(unit.sql, text, params![app_id, provider.id]).await?;
     apps::bump(unit.sql, app_id).await?;
     let mut row = draft::of_operator(by, app_id, Action::ProviderChanged);
     row.provider = Some(provider.id.as_str().to_owned());

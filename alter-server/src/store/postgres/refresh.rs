@@ -355,15 +355,22 @@ pub(super) async fn health(sql: &Client, app_id: AppId, id: GrantId) -> Result<G
     })
 }
 
-/// Grants whose refresh token has not been used for long, oldest first; `at` is the vault's own time.
+/// Grants whose refresh token has not been used for long and that are not in a pause of their own, oldest first; `at` is the vault's own time.
 pub(super) async fn idle(
     sql: &Client,
     query: &IdleQuery,
     at: Timestamp,
 ) -> Result<Vec<CredentialVersion>, StoreError> {
-    let text = "SELECT id, generation FROM grants WHERE app_id = $1 AND provider_id = $2 AND obtained_at < $3 \
+    let text = concat!(
+        "SELECT id, generation FROM grants WHERE app_id = $1 AND provider_id = $2 AND obtained_at < $3 \
          AND status = 0 AND refresh_token IS NOT NULL AND NOT needs_reconnect \
-         AND coalesce(grant_expires_at > $4, true) ORDER BY obtained_at LIMIT $5";
+         AND coalesce(grant_expires_at > $4, true) AND NOT EXISTS (SELECT 1 FROM refreshes r WHERE r.app_id = $1 \
+         AND r.grant_id = grants.id AND r.not_before BETWEEN ",
+        now!(),
+        " AND 3600000000 + ",
+        now!(),
+        ") ORDER BY obtained_at LIMIT $5"
+    );
     let IdleQuery { app_id, provider, before, limit } = query;
     let (before, at, limit) = (micros(*before), micros(at), i64::from(*limit));
     let found = rows(sql, text, params![*app_id, *provider, before, at, limit]).await?;

@@ -81,6 +81,11 @@ pub(super) fn put(unit: &mut Unit<'_>, by: &Operator, put: &PutProvider) -> Resu
          client_secret_generation = excluded.client_secret_generation",
         params![app_id, provider.id, provider.kind, definition, client_secret, integer(generation)],
     )?;
+    // What made its grants wait may be repaired.
+    unit.sql.execute(
+        "DELETE FROM refresh_backoff WHERE app_id = ?1 AND provider_id = ?2",
+        params![app_id, provider.id],
+    )?;
     apps::bump(unit.sql, app_id)?;
     let mut row = draft::of_operator(by, app_id, Action::ProviderChanged);
     row.provider = Some(provider.id.as_str().to_owned());

@@ -315,7 +315,7 @@ pub(super) fn health(sql: &Connection, app_id: AppId, id: GrantId) -> Result<Gra
     found.optional()?.ok_or(StoreError::NotFound("grant"))
 }
 
-/// Grants whose refresh token has not been used for long, oldest first; `at` is the vault's own time.
+/// Grants whose refresh token has not been used for long and that are not in a pause of their own, oldest first; `at` is the vault's own time.
 pub(super) fn idle(
     sql: &Connection,
     query: &IdleQuery,
@@ -324,11 +324,13 @@ pub(super) fn idle(
     let mut statement = sql.prepare_cached(
         "SELECT id, generation FROM grants WHERE app_id = ?1 AND provider_id = ?2 AND obtained_at < ?3 \
          AND status = 0 AND refresh_token IS NOT NULL AND needs_reconnect = 0 \
-         AND ifnull(grant_expires_at > ?4, 1) ORDER BY obtained_at LIMIT ?5",
+         AND ifnull(grant_expires_at > ?4, 1) AND NOT EXISTS (SELECT 1 FROM refreshes r WHERE r.app_id = ?1 \
+         AND r.grant_id = grants.id AND r.not_before > ?6 AND r.not_before <= ?6 + 3600000000) ORDER BY obtained_at LIMIT ?5",
     )?;
     let IdleQuery { app_id, provider, before, limit } = query;
+    let now = lease::wall_clock();
     let found = statement
-        .query_map(params![app_id, provider, Micros(*before), Micros(at), limit], |row| {
+        .query_map(params![app_id, provider, Micros(*before), Micros(at), limit, now], |row| {
             Ok(CredentialVersion { app_id: *app_id, grant_id: row.get(0)?, generation: count(row, 1)? })
         })?;
     Ok(found.collect::<Result<_, _>>()?)
