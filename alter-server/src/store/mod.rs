@@ -14,6 +14,8 @@ mod command;
 pub(crate) mod contract;
 mod draft;
 mod error;
+#[cfg(test)]
+mod forward;
 mod lease;
 mod migration;
 #[cfg(feature = "postgres")]

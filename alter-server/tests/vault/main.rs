@@ -4,6 +4,8 @@
 mod answers;
 mod attacks;
 mod command_line;
+#[cfg(feature = "postgres")]
+mod encrypted;
 mod in_process;
 mod refresh;
 #[cfg(feature = "postgres")]

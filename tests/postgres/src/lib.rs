@@ -8,6 +8,12 @@
     reason = "only tests use it, and a test that cannot have its server has failed"
 )]
 
+mod pooler;
+mod tls;
+
+pub use pooler::POOL;
+pub use tls::EncryptedDatabase;
+
 use std::{
     fs,
     net::TcpListener,
@@ -71,6 +77,11 @@ pub struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
+        Self::start_with(|_| ())
+    }
+
+    /// `prepare` gets the folder of the data before the server is started for the first time.
+    fn start_with(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("alter-pg").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         if is_root() {
@@ -87,6 +98,10 @@ impl Cluster {
             "--locale=C.UTF-8",
             "--no-instructions",
         ]));
+        prepare(&data);
+        if is_root() {
+            run(Command::new("chown").arg("-R").arg("postgres").arg(&data));
+        }
         // A free port; whoever takes it in between makes the start fail, not the test wrong.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let cluster = Self { folder, port };

@@ -347,10 +347,14 @@ pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, Box<Refusal>>) -> Code 
     result.expect_err("a refusal").code
 }
 
-/// Makes one test per case of the contract. `$open` is an async function without arguments that answers a [`World`].
+/// Makes one test per case of the contract. `$open` is an async function without arguments that answers a [`World`]; an
+/// attribute for each of the tests may follow.
 macro_rules! store_contract {
     ($open:path) => {
-        $crate::store::contract::store_contract!(@cases $open;
+        $crate::store::contract::store_contract!($open, #[cfg(test)]);
+    };
+    ($open:path, #[$attribute:meta]) => {
+        $crate::store::contract::store_contract!(@cases #[$attribute] $open;
             a_key_is_found_by_its_digest
             every_key_state_has_its_code
             a_paused_agent_may_still_report
@@ -424,8 +428,9 @@ macro_rules! store_contract {
             a_model_of_another_store_is_told_apart
         );
     };
-    (@cases $open:path; $($case:ident)+) => {$(
+    (@cases #[$attribute:meta] $open:path; $($case:ident)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        #[$attribute]
         async fn $case() {
             let world = $open().await;
             $crate::store::contract::$case(&world).await;

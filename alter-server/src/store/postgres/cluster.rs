@@ -22,6 +22,11 @@ impl Database {
         DatabaseUrl::from(self.text())
     }
 
+    /// Over `PgBouncer` in transaction mode.
+    pub(crate) async fn pooled_url(&self) -> DatabaseUrl {
+        DatabaseUrl::from(self.pooled_text().await)
+    }
+
     /// Over the Unix socket.
     pub(crate) fn socket_url(&self) -> DatabaseUrl {
         DatabaseUrl::from(self.socket_text())

@@ -1,7 +1,8 @@
 //! Hearing of refreshes that ended on other replicas: `LISTEN` on a connection of its own.
 //!
 //! Nothing depends on it: who waits for a refresh also looks from time to time. Where a pooler in transaction mode stands in
-//! between, nothing is heard (the connection proves itself by hearing its own word first), and looking has to do.
+//! between, next to nothing is heard, and looking has to do. A connection proves itself first by hearing a word that another
+//! one says: its own it would hear through a pooler, too, whenever that runs `LISTEN` and the word on the same server connection.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use tokio::{
     sync::broadcast,
     time::{sleep, timeout},
 };
-use tokio_postgres::{AsyncMessage, Connection, NoTls, config::SslMode};
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, config::SslMode};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -114,10 +115,10 @@ async fn connect(
     let config = url.config()?;
     if config.get_ssl_mode() == SslMode::Disable {
         let (client, connection) = config.connect(NoTls).await?;
-        hear(client, connection, signals, worked).await
+        hear(url, client, connection, signals, worked).await
     } else {
         let (client, connection) = config.connect(Tls::new()?).await?;
-        hear(client, connection, signals, worked).await
+        hear(url, client, connection, signals, worked).await
     }
 }
 
@@ -126,13 +127,44 @@ fn broken(what: &'static str) -> StoreError {
 }
 
 /// The answer, unless the connection is one whose other end is gone without a word.
-async fn in_time(answer: impl Future<Output = Result<(), tokio_postgres::Error>>) -> Result<(), StoreError> {
+async fn in_time<E>(answer: impl Future<Output = Result<(), E>>) -> Result<(), StoreError>
+where
+    StoreError: From<E>,
+{
     timeout(PROOF, answer).await.map_err(|_| broken("an answer"))?.map_err(StoreError::from)
+}
+
+fn word(id: Uuid) -> String {
+    format!("SELECT pg_notify('{CHANNEL}', '{id}')")
+}
+
+/// Says a word on a connection of its own.
+async fn say_elsewhere(url: &DatabaseUrl, id: Uuid) -> Result<(), StoreError> {
+    async fn say<S, T>(client: Client, connection: Connection<S, T>, id: Uuid) -> Result<(), StoreError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let talk = async move { client.batch_execute(&word(id)).await };
+        // The connection says goodbye once its client is gone.
+        let (said, ended) = tokio::join!(talk, connection);
+        said?;
+        Ok(ended?)
+    }
+    let config = url.config()?;
+    if config.get_ssl_mode() == SslMode::Disable {
+        let (client, connection) = config.connect(NoTls).await?;
+        say(client, connection, id).await
+    } else {
+        let (client, connection) = config.connect(Tls::new()?).await?;
+        say(client, connection, id).await
+    }
 }
 
 /// Hears until the connection breaks.
 async fn hear<S, T>(
-    client: tokio_postgres::Client,
+    url: &DatabaseUrl,
+    client: Client,
     mut connection: Connection<S, T>,
     signals: &broadcast::Sender<RefreshSignal>,
     worked: &mut bool,
@@ -159,7 +191,11 @@ where
         loop {
             // An id that no grant has.
             let proof = Uuid::new_v4();
-            in_time(client.batch_execute(&format!("SELECT pg_notify('{CHANNEL}', '{proof}')"))).await?;
+            if *worked {
+                in_time(client.batch_execute(&word(proof))).await?;
+            } else {
+                in_time(Box::pin(say_elsewhere(url, proof))).await?;
+            }
             let hears = async {
                 while let Some(id) = words.recv().await {
                     if id == proof {
@@ -170,7 +206,10 @@ where
                 false
             };
             if !timeout(PROOF, hears).await.unwrap_or(false) {
-                return Err(broken("its own word was not heard: a pooler in between?"));
+                // The next one on that server connection did not ask to listen. A pooler may pick another one: then this is
+                // for nothing.
+                let _ = in_time(client.batch_execute("UNLISTEN *")).await;
+                return Err(broken("the proof was not heard: a pooler in between?"));
             }
             *worked = true;
             let relay = async {

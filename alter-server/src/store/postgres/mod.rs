@@ -16,6 +16,8 @@ mod checkpoints;
 pub(crate) mod cluster;
 mod columns;
 mod connect;
+#[cfg(test)]
+mod forward;
 mod grants;
 mod keys;
 mod lanes;
@@ -23,6 +25,8 @@ mod listen;
 #[cfg(test)]
 mod outage;
 mod partitions;
+#[cfg(test)]
+mod pooler;
 mod providers;
 mod refresh;
 mod release;

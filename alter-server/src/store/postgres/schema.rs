@@ -12,7 +12,7 @@ use crate::store::{
 };
 
 /// Every migration in order.
-const MIGRATIONS: &[Migration] = &[
+pub(super) const MIGRATIONS: &[Migration] = &[
     Migration {
         name: "0001_vault",
         needs: 1,
@@ -49,7 +49,10 @@ pub(super) async fn migrate(connections: &Connections) -> Result<(), StoreError>
     migrate_to(connections, MIGRATIONS).await
 }
 
-async fn migrate_to(connections: &Connections, migrations: &[Migration]) -> Result<(), StoreError> {
+pub(super) async fn migrate_to(
+    connections: &Connections,
+    migrations: &[Migration],
+) -> Result<(), StoreError> {
     let connection = connections.take().await?;
     let sql = connection.sql()?;
     sql.batch_execute(&format!("{}; {LOCK}", Mode::Write.begin())).await?;

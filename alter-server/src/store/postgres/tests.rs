@@ -22,9 +22,15 @@ pub(super) fn envelope() -> Envelope {
 }
 
 pub(super) async fn open_on(database: Database) -> World {
+    let url = database.url();
+    open_at(database, url).await
+}
+
+/// At another address of the database than its own.
+pub(super) async fn open_at(database: Database, url: DatabaseUrl) -> World {
     let clock = ManualClock::at(START);
     let envelope = envelope();
-    let store = PostgresStore::open(&database.url(), envelope.clone(), clock.clone()).await.unwrap();
+    let store = PostgresStore::open(&url, envelope.clone(), clock.clone()).await.unwrap();
     let url = database.text();
     World::new(Arc::new(store), envelope, clock, Box::new(database)).with_sql(move |text| {
         let url = url.clone();

@@ -9,6 +9,8 @@ mod audit;
 mod calls;
 mod checkpoints;
 mod columns;
+#[cfg(test)]
+mod forward;
 mod grants;
 mod providers;
 mod refresh;

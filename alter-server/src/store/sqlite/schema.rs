@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// Every migration in order.
-const MIGRATIONS: &[Migration] = &[
+pub(super) const MIGRATIONS: &[Migration] = &[
     Migration {
         name: "0001_vault",
         needs: 1,
@@ -122,7 +122,7 @@ pub(super) fn migrate(connection: &Connection) -> Result<(), StoreError> {
     migrate_to(connection, MIGRATIONS)
 }
 
-fn migrate_to(connection: &Connection, migrations: &[Migration]) -> Result<(), StoreError> {
+pub(super) fn migrate_to(connection: &Connection, migrations: &[Migration]) -> Result<(), StoreError> {
     loop {
         // Another process may be doing the same: look again under the lock each time.
         connection.execute_batch("BEGIN IMMEDIATE")?;

@@ -21,7 +21,10 @@ pub(super) fn envelope() -> Envelope {
 }
 
 pub(super) async fn open() -> World {
-    let folder = tempfile::tempdir().unwrap();
+    open_in(tempfile::tempdir().unwrap()).await
+}
+
+pub(super) async fn open_in(folder: tempfile::TempDir) -> World {
     let clock = ManualClock::at(START);
     let envelope = envelope();
     let store = SqliteStore::open(folder.path(), envelope.clone(), clock.clone()).await.unwrap();
