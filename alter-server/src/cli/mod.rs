@@ -18,7 +18,7 @@ mod serve;
 mod trail;
 mod transfer;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 #[cfg(feature = "postgres")]
@@ -41,7 +41,8 @@ A first set-up:
   alter-server app create shop
   alter-server key create backend
   alter-server idp set https://id.example.com --audience https://api.example.com
-  alter-server provider add google --host www.googleapis.com
+  alter-server provider add google --host www.googleapis.com \\
+    --token-url https://oauth2.googleapis.com/token --client-id ID --client-secret-file FILE
   alter-server grant import tokens.ndjson
   alter-server serve
 
@@ -193,7 +194,10 @@ pub fn run() -> ExitCode {
 
 fn logs(format: LogFormat, spans: Option<impl Layer<Registry> + Send + Sync>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // A file or a collector gets no escape sequences; `NO_COLOR` is respected on a terminal, too.
+    let coloured =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(coloured);
     // A second subscriber is refused, which only a test could cause.
     let _ = match format {
         LogFormat::Text => {

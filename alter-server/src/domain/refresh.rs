@@ -291,11 +291,11 @@ impl GrantHealth {
     pub fn next_step(&self, now: Timestamp) -> &'static str {
         let expired = self.token_expires_at.is_some_and(|end| end <= now);
         if self.needs_reconnect {
-            "the user must connect again"
+            "the user must connect again; `grant import` takes their new tokens"
         } else if self.last_failure.as_ref().is_some_and(|failure| failure.code.blames_the_app()) {
             "the operator must repair the app's registration at the provider"
         } else if expired && !self.refreshable {
-            "the token has expired and there is no refresh token: the user must connect again"
+            "the token has expired and there is no refresh token: the user must connect again; `grant import` takes their new tokens"
         } else if self.last_failure.is_some() {
             "the vault tries again by itself"
         } else {
