@@ -4,6 +4,7 @@
 mod mirror;
 mod operator;
 mod printed;
+mod refreshes;
 mod users;
 
 use std::{env, fmt::Debug, fs, path::PathBuf};
@@ -132,6 +133,7 @@ async fn run(folder: PathBuf) {
     users::calls(&mut program).await;
     users::services(&mut program).await;
     users::strangers(&mut program).await;
+    refreshes::all(&mut program).await;
     printed::values(&mut program).await;
     program.keep("running");
     operator::mistakes(&mut program).await;

@@ -13,6 +13,7 @@ use alter_server::{
     },
     seal::KeyRing,
 };
+use jiff::Timestamp;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -182,6 +183,18 @@ impl Tenant {
         access_token: &str,
         refresh_token: &str,
     ) -> GrantId {
+        self.import_until(provider, sub, account, (access_token, refresh_token), None).await
+    }
+
+    /// Moves tokens in whose access token ends, or has ended, at that moment.
+    pub(crate) async fn import_until(
+        &self,
+        provider: &str,
+        sub: &str,
+        account: &str,
+        (access_token, refresh_token): (&str, &str),
+        token_expires_at: Option<Timestamp>,
+    ) -> GrantId {
         let import = ImportGrant {
             app_id: self.app,
             provider: provider.parse().unwrap(),
@@ -197,7 +210,7 @@ impl Tenant {
             label: None,
             access_token: SecretString::from(access_token),
             refresh_token: Some(SecretString::from(refresh_token)),
-            token_expires_at: None,
+            token_expires_at,
             scopes: vec!["read".to_owned()],
             grant_expires_at: None,
         };
@@ -235,6 +248,13 @@ impl Tenant {
     pub(crate) async fn provider_at(&self, addr: SocketAddr, id: &str) {
         let provider = provider(addr, id, ProviderKind::OAuth, &InjectionStyle::Bearer);
         self.admin.put_provider(self.app, provider, None).await.unwrap();
+    }
+
+    /// Makes a provider of users' tokens at that address, with a token endpoint.
+    pub(crate) async fn refreshing_at(&self, addr: SocketAddr, id: &str, oauth: OAuthSettings, secret: &str) {
+        let bare = provider(addr, id, ProviderKind::OAuth, &InjectionStyle::Bearer);
+        let provider = Provider { oauth: Some(oauth), ..bare };
+        self.admin.put_provider(self.app, provider, Some(SecretString::from(secret))).await.unwrap();
     }
 
     /// Gives a principal the use of a managed secret.
