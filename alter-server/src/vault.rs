@@ -192,6 +192,15 @@ pub enum VaultError {
         "a vault in PostgreSQL needs its key-encryption keys named: ALTER_KEK, or --kek-file with the file that every replica has"
     )]
     NoKeys,
+    /// The keys are not those that the vault was written with.
+    #[error(
+        "these key-encryption keys are not those of this vault: name the file (--kek-file) or the keys (ALTER_KEK) that it was written with"
+    )]
+    WrongKeys {
+        /// What did not open.
+        #[source]
+        source: SealError,
+    },
     /// The HTTP client that asks providers for tokens cannot be set up.
     #[error(transparent)]
     Http(#[from] ClientSetup),
@@ -265,6 +274,13 @@ impl Vault {
             }
         };
         let ring = Arc::new(Keys::new(envelope, key_file));
+        // Another vault's keys would write what the right ones cannot read.
+        if let Some(sample) = store.sealed_sample().await?
+            && let Err(source) = ring.open(&sample)
+        {
+            store.close().await?;
+            return Err(VaultError::WrongKeys { source });
+        }
         let refresher = Refresher::new(
             refresh::Parts {
                 store: Arc::clone(&store),

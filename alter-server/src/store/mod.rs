@@ -64,6 +64,10 @@ pub trait Store: Trail + Debug + Send + Sync + 'static {
     /// The immutable facts of the key with this digest, whatever its state; `None` if there is none.
     fn signing_material(&self, digest: KeyDigest) -> Answer<'_, Option<KeyMaterial>>;
 
+    /// A sealed value of the vault, the newest of its kind; `None` in a vault without API keys. What opens it is the key
+    /// ring of this vault.
+    fn sealed_sample(&self) -> Answer<'_, Option<SealedField>>;
+
     /// The app's configuration at its present generation; `None` if there is no such app.
     fn app_config(&self, app_id: AppId) -> Answer<'_, Option<AppConfig>>;
 

@@ -194,3 +194,21 @@ async fn the_line_of_development_mode_has_the_names_of_the_contract() {
     }
     kit.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_vault_is_not_opened_with_the_keys_of_another() {
+    use alter_server::{KekSource, Vault, VaultConfig, VaultError, admin::KeyRequest};
+
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let vault = Vault::open(VaultConfig::new(folder.path())).await.unwrap();
+    let app = vault.admin("test").create_app("shop").await.unwrap();
+    vault.admin("test").create_key(app.id, KeyRequest::named("backend")).await.unwrap();
+    vault.close().await.unwrap();
+    let other = Vault::open(VaultConfig::new(elsewhere.path())).await.unwrap();
+    other.close().await.unwrap();
+
+    let theirs = KekSource::File(elsewhere.path().join("kek"));
+    let refused = Vault::open(VaultConfig::new(folder.path()).kek(theirs)).await.unwrap_err();
+    assert!(matches!(refused, VaultError::WrongKeys { .. }), "{refused}");
+    Vault::open(VaultConfig::new(folder.path())).await.unwrap().close().await.unwrap();
+}

@@ -69,6 +69,15 @@ pub(super) async fn material(sql: &Client, digest: KeyDigest) -> Result<Option<K
     }))
 }
 
+/// The signing key of the newest key.
+pub(super) async fn sample(sql: &Client) -> Result<Option<SealedField>, StoreError> {
+    let text = "SELECT app_id, id, signing_key FROM api_keys ORDER BY n DESC LIMIT 1";
+    let Some(row) = maybe_row(sql, text, params![]).await? else { return Ok(None) };
+    let (app_id, key_id): (AppId, KeyId) = (get(&row, 0)?, get(&row, 1)?);
+    let context = SealContext::of(app_id, Field::KeySigning, key_id.uuid(), 1);
+    Ok(Some(SealedField { context, sealed: get(&row, 2)? }))
+}
+
 pub(super) async fn create(unit: &mut Unit<'_>, by: &Operator, new: &NewKey) -> Result<ApiKey, StoreError> {
     check::name(&new.name, "a key")?;
     apps::must_exist(unit.sql, new.app_id).await?;

@@ -54,7 +54,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const ATTEMPTS: usize = 4;
 
 /// Connections that only renewals of leases use.
-const RENEWALS: usize = 2;
+pub(super) const RENEWALS: usize = 2;
 
 /// A unit of work: what to do in the transaction, given what it is about. It may be begun again, so it takes nothing away.
 pub(super) type Work<T, C> = for<'a> fn(&'a mut Unit<'a>, &'a C) -> BoxFuture<'a, Result<T, StoreError>>;

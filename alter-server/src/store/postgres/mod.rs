@@ -150,6 +150,10 @@ impl Store for PostgresStore {
         read!(self, Read, (digest), |sql| keys::material(sql, *digest))
     }
 
+    fn sealed_sample(&self) -> Answer<'_, Option<SealedField>> {
+        read!(self, Read, (), |sql| keys::sample(sql))
+    }
+
     fn app_config(&self, app_id: AppId) -> Answer<'_, Option<AppConfig>> {
         read!(self, Read, (app_id), |sql| apps::config(sql, *app_id))
     }

@@ -368,7 +368,7 @@ async fn long_reads_leave_the_lanes_their_connections() {
             })
         })
         .collect();
-    let many = u32::try_from(connect::MAX_CONNECTIONS - connect::LANES).unwrap();
+    let many = u32::try_from(connect::MAX_CONNECTIONS - connect::LANES - lanes::RENEWALS).unwrap();
     inside.acquire_many(many).await.unwrap().forget();
     store.health().await.unwrap();
     end.add_permits(connect::MAX_CONNECTIONS);

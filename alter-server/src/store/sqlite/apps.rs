@@ -191,6 +191,18 @@ pub(super) fn material(sql: &Connection, digest: KeyDigest) -> Result<Option<Key
         .optional()?)
 }
 
+/// The signing key of the newest key.
+pub(super) fn sample(sql: &Connection) -> Result<Option<SealedField>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT app_id, id, signing_key FROM api_keys ORDER BY rowid DESC LIMIT 1")?
+        .query_row([], |row| {
+            let (app_id, key_id): (AppId, KeyId) = (row.get(0)?, row.get(1)?);
+            let context = SealContext::of(app_id, Field::KeySigning, key_id.uuid(), 1);
+            Ok(SealedField { context, sealed: row.get(2)? })
+        })
+        .optional()?)
+}
+
 pub(super) fn create_key(unit: &mut Unit<'_>, by: &Operator, new: &NewKey) -> Result<ApiKey, StoreError> {
     check::name(&new.name, "a key")?;
     must_exist(unit.sql, new.app_id)?;

@@ -161,6 +161,10 @@ impl Store for SqliteStore {
         self.read(move |sql| apps::material(sql, digest)).boxed()
     }
 
+    fn sealed_sample(&self) -> Answer<'_, Option<SealedField>> {
+        self.read(apps::sample).boxed()
+    }
+
     fn app_config(&self, app_id: AppId) -> Answer<'_, Option<AppConfig>> {
         self.read(move |sql| apps::config(sql, app_id)).boxed()
     }
