@@ -147,9 +147,19 @@ pub(crate) async fn run(
     time: Duration,
     requests: Requests,
 ) -> Outcome<Answers> {
+    run_over(&[addr], connections, time, requests).await
+}
+
+/// The same over several servers, each with its share of the connections.
+pub(crate) async fn run_over(
+    addrs: &[SocketAddr],
+    connections: usize,
+    time: Duration,
+    requests: Requests,
+) -> Outcome<Answers> {
     let mut open = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        open.push(Connection::open(addr).await?);
+    for addr in addrs.iter().cycle().take(connections) {
+        open.push(Connection::open(*addr).await?);
     }
     let begin = Instant::now();
     let mut tasks = JoinSet::new();

@@ -1,14 +1,20 @@
 //! Measurements, each against a named reference in the same run. `RESULTS.md` holds the numbers and what limits them.
 //!
-//! `cargo run --release -p alter-benches -- layer|request|token|disk|all`
+//! `cargo run --release -p alter-benches -- layer|request|token|replicas|scale|refresh|disk|all`
 #![forbid(unsafe_code)]
 
 mod disk;
 mod echo;
 mod layer;
 mod load;
+mod pgbench;
+mod postgres;
 mod process;
+mod refresh;
+mod replicas;
 mod request;
+mod scale;
+mod store;
 mod table;
 mod token;
 mod vault;
@@ -70,6 +76,20 @@ enum Command {
     },
     /// `POST /sdk/token` against an axum handler that echoes JSON.
     Token,
+    /// `POST /sdk/token` of 1, 2 and 4 replicas over one PostgreSQL against `pgbench` doing the same.
+    Replicas,
+    /// What a release costs with few and with many grants in the store, SQLite and PostgreSQL.
+    Scale {
+        /// How many grants; the first is the reference. 10000000 takes 12 GB of disk (PostgreSQL) and then 9 GB (SQLite),
+        /// and some minutes to fill.
+        #[arg(long, value_delimiter = ',', default_value = "1000,100000")]
+        grants: Vec<u64>,
+        /// Only this store.
+        #[arg(long)]
+        store: Option<store::Kind>,
+    },
+    /// What a request takes that has to refresh, against the provider's own time to answer.
+    Refresh,
     /// How long a durable write takes on this machine.
     Disk,
     /// All of them.
@@ -101,6 +121,11 @@ enum Server {
         #[arg(long)]
         data_dir: PathBuf,
     },
+    /// What `alter-server serve` runs.
+    Replica {
+        #[command(flatten)]
+        place: store::Place,
+    },
 }
 
 fn main() -> Outcome<()> {
@@ -110,11 +135,17 @@ fn main() -> Outcome<()> {
         Command::Layer => layer::measure(rounds),
         Command::Request { no_python } => request::measure(rounds, !no_python),
         Command::Token => token::measure(rounds),
+        Command::Replicas => replicas::measure(rounds),
+        Command::Scale { grants, store } => scale::measure(rounds, &grants, store),
+        Command::Refresh => refresh::measure(),
         Command::Disk => measure_disk(),
         Command::All => {
             measure_disk()?;
             request::measure(rounds, true)?;
             token::measure(rounds)?;
+            replicas::measure(rounds)?;
+            scale::measure(rounds, &[1_000, 100_000], None)?;
+            refresh::measure()?;
             // Last, because it keeps this process on one of the cores.
             layer::measure(rounds)
         }
@@ -131,6 +162,7 @@ fn main() -> Outcome<()> {
             }
         }),
         Command::Serve(Server::Vault { data_dir }) => vault::serve(&data_dir),
+        Command::Serve(Server::Replica { place }) => store::serve(place),
     }
 }
 

@@ -50,6 +50,14 @@ impl Process {
         Ok(self.text("/addr")?.parse()?)
     }
 
+    /// Memory that it has in use, in MiB: what is resident without the files that are mapped.
+    pub(crate) fn memory(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let anon = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = anon.and_then(|rest| rest.trim().split(' ').next()?.parse::<f64>().ok());
+        kib.unwrap_or_default() / 1024.0
+    }
+
     /// Processor time of its threads so far.
     pub(crate) fn cpu(&self) -> Cpu {
         Cpu::of(self.child.id())
@@ -88,10 +96,14 @@ impl Cpu {
         Self(threads)
     }
 
+    /// Nanoseconds, all threads together.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().map(|(_, used)| used).sum()
+    }
+
     /// Microseconds per request since `before`, all threads together.
     pub(crate) fn since(&self, before: &Self, requests: usize) -> f64 {
-        let sum = |cpu: &Self| cpu.0.iter().map(|(_, used)| used).sum::<u64>();
-        sum(self).saturating_sub(sum(before)) as f64 / 1000.0 / requests.max(1) as f64
+        self.total().saturating_sub(before.total()) as f64 / 1000.0 / requests.max(1) as f64
     }
 }
 

@@ -76,18 +76,12 @@ impl Vault {
 
     /// Headers of a call with that body: signed now, good for five minutes, once.
     pub(crate) fn signed(&self, key: &ApiKey, body: &[u8]) -> Outcome<HeaderMap> {
-        self.signed_for(token::PATH, key, body)
+        signed(token::PATH, key, body)
     }
 
     /// The same for another path.
     pub(crate) fn signed_for(&self, path: &str, key: &ApiKey, body: &[u8]) -> Outcome<HeaderMap> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::API_KEY, key.expose().parse()?);
-        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-        let stamp = Stamp::fresh(i64::try_from(now)?)?;
-        sign::sign(&key.signing_key(), &Method::POST, path, &stamp, body, &mut headers)?;
-        Ok(headers)
+        signed(path, key, body)
     }
 
     pub(crate) fn key(&self) -> Outcome<ApiKey> {
@@ -97,24 +91,36 @@ impl Vault {
     /// `count` calls with that body as they go over the wire.
     pub(crate) fn calls(&self, body: &[u8], count: usize) -> Outcome<Vec<Vec<u8>>> {
         let key = self.key()?;
-        let addr = self.process.addr()?;
-        let call = |_| {
-            let mut call = format!(
-                "POST {} HTTP/1.1\r\nhost: {addr}\r\nuser-agent: bench\r\naccept: */*\r\ncontent-length: {}\r\n",
-                token::PATH,
-                body.len()
-            )
-            .into_bytes();
-            for (name, value) in &self.signed(&key, body)? {
-                call.extend_from_slice(name.as_str().as_bytes());
-                call.extend_from_slice(b": ");
-                call.extend_from_slice(value.as_bytes());
-                call.extend_from_slice(b"\r\n");
-            }
-            call.extend_from_slice(b"\r\n");
-            call.extend_from_slice(body);
-            Ok(call)
-        };
-        (0..count).map(call).collect()
+        (0..count).map(|_| call(&key, body)).collect()
     }
+}
+
+/// Headers of a call: signed now, good for five minutes, once.
+fn signed(path: &str, key: &ApiKey, body: &[u8]) -> Outcome<HeaderMap> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::API_KEY, key.expose().parse()?);
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    let stamp = Stamp::fresh(i64::try_from(now)?)?;
+    sign::sign(&key.signing_key(), &Method::POST, path, &stamp, body, &mut headers)?;
+    Ok(headers)
+}
+
+/// A call of `POST /sdk/token` as it goes over the wire.
+pub(crate) fn call(key: &ApiKey, body: &[u8]) -> Outcome<Vec<u8>> {
+    let mut call = format!(
+        "POST {} HTTP/1.1\r\nhost: 127.0.0.1:8720\r\nuser-agent: bench\r\naccept: */*\r\ncontent-length: {}\r\n",
+        token::PATH,
+        body.len()
+    )
+    .into_bytes();
+    for (name, value) in &signed(token::PATH, key, body)? {
+        call.extend_from_slice(name.as_str().as_bytes());
+        call.extend_from_slice(b": ");
+        call.extend_from_slice(value.as_bytes());
+        call.extend_from_slice(b"\r\n");
+    }
+    call.extend_from_slice(b"\r\n");
+    call.extend_from_slice(body);
+    Ok(call)
 }

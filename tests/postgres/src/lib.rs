@@ -31,7 +31,8 @@ const MISSING: &str =
     "PostgreSQL's programs (initdb, postgres) are not installed: on Debian, `apt-get install postgresql`";
 
 /// Where Debian keeps the programs of the newest version that is installed; else they are looked for in `PATH`.
-fn program(name: &str) -> PathBuf {
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -73,6 +74,7 @@ fn run(command: &mut Command) {
 pub struct Cluster {
     folder: tempfile::TempDir,
     port: u16,
+    settings: String,
 }
 
 impl Cluster {
@@ -82,6 +84,16 @@ impl Cluster {
 
     /// `prepare` gets the folder of the data before the server is started for the first time.
     fn start_with(prepare: impl FnOnce(&Path)) -> Self {
+        Self::make("-c shared_buffers=32MB", prepare)
+    }
+
+    /// As the tests' own, with further settings as `postgres` takes them: `-c name=value`.
+    #[must_use]
+    pub fn with_settings(settings: &str) -> Self {
+        Self::make(settings, |_| ())
+    }
+
+    fn make(settings: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("alter-pg").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         if is_root() {
@@ -104,7 +116,7 @@ impl Cluster {
         }
         // A free port; whoever takes it in between makes the start fail, not the test wrong.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let cluster = Self { folder, port };
+        let cluster = Self { folder, port, settings: settings.to_owned() };
         cluster.launch();
         cluster.guard();
         cluster
@@ -114,15 +126,28 @@ impl Cluster {
         self.folder.path().join("data")
     }
 
+    /// What the server logs.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The id of the server's first process; the others are its children.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        file.lines().next().unwrap().trim().parse().unwrap()
+    }
+
     /// Starts it, and waits until it takes connections.
     pub fn launch(&self) {
         let options = format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c fsync=on -c max_connections=400 \
-             -c shared_buffers=32MB",
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c fsync=on -c max_connections=400 {}",
             self.port,
-            self.folder.path().display()
+            self.folder.path().display(),
+            self.settings
         );
-        let log = self.folder.path().join("log");
+        let log = self.log();
         run(command("pg_ctl")
             .arg("start")
             .arg("-w")
@@ -199,7 +224,8 @@ impl Database {
         Self::create_in(Arc::new(cluster)).await
     }
 
-    async fn create_in(cluster: Arc<Cluster>) -> Self {
+    /// On this server.
+    pub async fn create_in(cluster: Arc<Cluster>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let url = format!("postgres://alter@127.0.0.1:{}/postgres", cluster.port);
