@@ -42,7 +42,7 @@ pub(super) async fn create(unit: &mut Unit<'_>, by: &Operator, new: &NewAgent) -
     let mut row = draft::of_operator(by, new.app_id, Action::AgentCreated);
     row.agent_id = Some(new.id);
     row.detail = Some(new.name.clone());
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, new.app_id, new.id).await
 }
 
@@ -80,6 +80,6 @@ pub(super) async fn set_status(
         }
         .to_owned(),
     );
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, app_id, id).await
 }

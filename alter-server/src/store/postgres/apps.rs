@@ -51,7 +51,7 @@ pub(super) async fn create(
     .map_err(|error| taken(error, || format!("there is an app named {name:?}")))?;
     let mut row = draft::of_operator(by, id, Action::AppCreated);
     row.detail = Some(name.to_owned());
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, id).await
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn change(
     bump(unit.sql, id).await?;
     let mut row = draft::of_operator(by, id, Action::AppChanged);
     row.detail = Some(changes.join(", "));
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, id).await
 }
 
@@ -116,6 +116,6 @@ pub(super) async fn set_idp(
     bump(unit.sql, id).await?;
     let mut row = draft::of_operator(by, id, Action::IdpChanged);
     row.detail = Some(idp.map_or_else(|| "removed".to_owned(), |idp| idp.issuer.clone()));
-    unit.audit(row).await?;
+    unit.audit(row);
     config(unit.sql, id).await?.ok_or(StoreError::NotFound("app"))
 }

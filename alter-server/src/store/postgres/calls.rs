@@ -22,7 +22,7 @@ macro_rules! admitted {
     ($unit:expr, $admission:expr, $row:expr, $action:expr) => {
         match admit($unit, $admission, &mut $row).await? {
             Admitted::Yes(caller) => caller,
-            Admitted::No(refusal) => return refuse($unit, $row, $action, refusal).await,
+            Admitted::No(refusal) => return Ok(refuse($unit, $row, $action, refusal)),
             Admitted::Stale => return Ok(Outcome::Stale),
         }
     };
@@ -60,7 +60,7 @@ pub(super) async fn report(
     let found = grants::reported_by_id(unit.sql, row.app_id, command.grant_id, at).await?;
     if let Err(refusal) = resolve::decide_report(&caller, found.as_ref().map(|(facts, _)| facts)) {
         row.bodies_digest = None;
-        return refuse(unit, row, Action::CallReported, refusal).await;
+        return Ok(refuse(unit, row, Action::CallReported, refusal));
     }
     if let Some((facts, known)) = &found {
         draft::describe(&mut row, facts);
@@ -71,7 +71,7 @@ pub(super) async fn report(
         let text = "INSERT INTO audit_bodies (app_id, id, at, sealed) VALUES ($1, $2, $3, $4)";
         execute(unit.sql, text, params![row.app_id, row.id, micros(row.at), *bodies]).await?;
     }
-    unit.audit(row).await?;
+    unit.audit(row);
     Ok(Outcome::Done(()))
 }
 
@@ -82,11 +82,11 @@ pub(super) async fn scope_mismatch(
 ) -> Result<Outcome<()>, StoreError> {
     let caller = admitted!(unit, &command.admission, row, Action::ScopeMismatchReported);
     if let Err(refusal) = speak_of(unit, &mut row, &caller, command.grant_id).await? {
-        return refuse(unit, row, Action::ScopeMismatchReported, refusal).await;
+        return Ok(refuse(unit, row, Action::ScopeMismatchReported, refusal));
     }
     let text = "UPDATE grants SET scope_mismatch = true WHERE app_id = $1 AND id = $2";
     execute(unit.sql, text, params![row.app_id, command.grant_id]).await?;
-    unit.audit(row).await?;
+    unit.audit(row);
     Ok(Outcome::Done(()))
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn list(
     let user = users::seen(unit, &command.admission, command.user.as_ref()).await?;
     row.app_user_id = user;
     row.provider.clone_from(&command.filter.provider);
-    unit.audit(row).await?;
+    unit.audit(row);
     Ok(Outcome::Done(resolve::listable(&caller, subject_of(user, command.user.as_ref()))))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn revoke(
     let subject = subject_of(user, command.user.as_ref());
     let facts = found.as_ref();
     if let Err(refusal) = resolve::decide_revoke(&caller, subject, facts) {
-        return refuse(unit, row, Action::GrantRevoked, refusal).await;
+        return Ok(refuse(unit, row, Action::GrantRevoked, refusal));
     }
     if let Some(facts) = facts {
         draft::describe(&mut row, facts);
@@ -129,7 +129,7 @@ pub(super) async fn revoke(
         (None, None) => format!("key:{}", admission.key_id),
     };
     let revoked = grants::end(unit.sql, admission.app_id, command.grant_id, row.at, &by).await?;
-    unit.audit(row).await?;
+    unit.audit(row);
     Ok(Outcome::Done(revoked))
 }
 
@@ -144,6 +144,6 @@ pub(super) async fn note(
         row.outcome = AuditOutcome::Refused;
         row.code = Some(code.as_str().to_owned());
     }
-    unit.audit(row).await?;
+    unit.audit(row);
     Ok(Outcome::Done(()))
 }

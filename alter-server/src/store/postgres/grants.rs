@@ -32,21 +32,21 @@ macro_rules! facts_columns {
     };
 }
 
-pub(super) use facts_columns;
+/// The principals of a search, as two arrays.
+macro_rules! of_principals {
+    () => {
+        " FROM unnest($3::int2[], $4::bytea[]) AS p (kind, id) JOIN grants g ON g.app_id = $1 AND g.provider_id = $2 \
+         AND g.principal_kind = p.kind AND g.principal_id = p.id "
+    };
+}
+
+pub(super) use {facts_columns, of_principals};
 
 macro_rules! whole {
     () => {
         ", g.app_id, g.scopes, g.generation, g.token_generation, g.secret_id, s.name, g.scope_mismatch, \
          g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason \
          FROM grants g LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id WHERE "
-    };
-}
-
-/// The principals of a search, as two arrays.
-macro_rules! of_principals {
-    () => {
-        " FROM unnest($3::int2[], $4::bytea[]) AS p (kind, id) JOIN grants g ON g.app_id = $1 AND g.provider_id = $2 \
-         AND g.principal_kind = p.kind AND g.principal_id = p.id "
     };
 }
 
@@ -89,20 +89,8 @@ pub(super) async fn reported_by_id(
     Ok(Some((facts(&row)?, Reported::of(&row, 12, at)?)))
 }
 
-fn arrays(principals: &[Principal]) -> (Vec<i16>, Vec<&[u8]>) {
+pub(super) fn arrays(principals: &[Principal]) -> (Vec<i16>, Vec<&[u8]>) {
     principals.iter().map(principal_columns).unzip()
-}
-
-/// Active grants of these principals at a provider, newest first.
-pub(super) async fn active(
-    sql: &Client,
-    app_id: AppId,
-    provider: &ProviderId,
-    principals: &[Principal],
-) -> Result<Vec<GrantFacts>, StoreError> {
-    let (kinds, ids) = arrays(principals);
-    let text = concat!(facts_columns!(), of_principals!(), "WHERE g.status = 0 ORDER BY g.n DESC");
-    rows(sql, text, params![app_id, *provider, kinds, ids]).await?.iter().map(facts).collect()
 }
 
 /// The newest grants of these principals at a provider that are not active.
@@ -286,7 +274,7 @@ pub(super) async fn create(unit: &mut Unit<'_>, by: &Operator, new: &NewGrant) -
     let grant = load(unit.sql, new.app_id, new.id).await?;
     let mut row = draft::of_operator(by, new.app_id, Action::GrantCreated);
     draft::describe(&mut row, &grant.facts);
-    unit.audit(row).await?;
+    unit.audit(row);
     Ok(grant)
 }
 
@@ -345,7 +333,7 @@ pub(super) async fn import(
     draft::describe(&mut row, &grant.facts);
     row.token_generation = grant.token_generation;
     row.detail = Some(if created { "new" } else { "credential replaced" }.to_owned());
-    unit.audit(row).await?;
+    unit.audit(row);
     Ok(ImportedGrant { grant, created })
 }
 
@@ -423,6 +411,6 @@ pub(super) async fn revoke_as_operator(
     let mut row = draft::of_operator(by, app_id, Action::GrantRevoked);
     draft::describe(&mut row, &grant.facts);
     row.reason = reason.map(str::to_owned);
-    unit.audit(row).await?;
+    unit.audit(row);
     Ok(revoked)
 }

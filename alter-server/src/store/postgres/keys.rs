@@ -115,7 +115,7 @@ pub(super) async fn create(unit: &mut Unit<'_>, by: &Operator, new: &NewKey) -> 
     row.key_prefix = Some(prefix);
     row.agent_id = new.kind.agent();
     row.detail = Some(new.name.clone());
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, new.app_id, new.id).await
 }
 
@@ -152,7 +152,7 @@ pub(super) async fn change(
     row.key_id = Some(id);
     row.key_prefix = Some(before.prefix);
     row.detail = Some(changes.join(", "));
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, app_id, id).await
 }
 
@@ -171,6 +171,6 @@ pub(super) async fn revoke(
     let mut row = draft::of_operator(by, app_id, Action::KeyRevoked);
     row.key_id = Some(id);
     row.key_prefix = Some(before.prefix);
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, app_id, id).await
 }

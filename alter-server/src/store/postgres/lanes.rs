@@ -5,6 +5,21 @@
 //! several lanes share a flush of the database's log (PostgreSQL does that by itself), which is why nothing is batched here, and
 //! why one unit's error, deadlock or rollback touches no other.
 //!
+//! # Two flights
+//!
+//! The database may be a network away, so a unit of work waits for it as seldom as it can. What it may read goes out behind
+//! `BEGIN` and the gate without waiting for them ([`Unbegun::begin_with`]); nonce, note of use, audit rows and `COMMIT` go out
+//! together at its end ([`Write`]). A release is two such flights. The server works on a flight in order, one statement after
+//! the other, each with its own view of the database, so what is said below holds as if each had been waited for:
+//!
+//! * Only reads go out behind a `BEGIN` that has not been answered yet. Should it fail, they see an aborted transaction or
+//!   none, and what they answer is thrown away.
+//! * A statement that fails aborts the transaction, and the `COMMIT` behind it then undoes everything. It is sent
+//!   only when every statement before it is on its way, and the unit of work has happened only if each of them and the
+//!   `COMMIT` were answered well.
+//! * A nonce that was used before shows as a violation of its key, which therefore undoes whatever the unit of work did
+//!   meanwhile. It is then begun again, knowing that.
+//!
 //! # Revocation against release (design promise 2)
 //!
 //! Each unit of work on an app first takes the app's gate, a transaction-level advisory lock: signed calls shared, everything
@@ -23,13 +38,20 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use alter_core::clock::SharedClock;
-use futures_util::future::BoxFuture;
+use futures_util::{
+    future::{BoxFuture, join, try_join_all},
+    poll,
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::{
+    Client,
+    error::{Severity, SqlState},
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -40,7 +62,7 @@ use super::{
 };
 use crate::{
     audit::{AuditRow, ChainHead, CheckpointKind},
-    domain::{Admission, AppId, RunId},
+    domain::{Admission, AppId, GrantId, KeyId, Nonce, RunId},
     seal::Envelope,
     store::{ChainEnd, StoreError},
 };
@@ -50,6 +72,8 @@ const QUEUE: usize = 8192;
 /// How often it is looked for lanes that are not at work, and the pause in between.
 const LOOKS: usize = 50;
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// Statements that are sent together with a commit, most.
+const FLIGHT: usize = 8;
 /// How often a unit of work is begun, when what went wrong is known to have undone all of it.
 const ATTEMPTS: usize = 4;
 
@@ -57,7 +81,7 @@ const ATTEMPTS: usize = 4;
 pub(super) const RENEWALS: usize = 2;
 
 /// A unit of work: what to do in the transaction, given what it is about. It may be begun again, so it takes nothing away.
-pub(super) type Work<T, C> = for<'a> fn(&'a mut Unit<'a>, &'a C) -> BoxFuture<'a, Result<T, StoreError>>;
+pub(super) type Work<T, C> = for<'a> fn(Unbegun<'a>, &'a C) -> BoxFuture<'a, Result<T, StoreError>>;
 /// A read.
 pub(super) type Look<T, C> = for<'a> fn(&'a Client, &'a C) -> BoxFuture<'a, Result<T, StoreError>>;
 
@@ -84,6 +108,35 @@ impl Gate {
     }
 }
 
+/// A transaction that has not been begun.
+pub(super) struct Unbegun<'a> {
+    begin: String,
+    unit: Unit<'a>,
+}
+
+impl<'a> Unbegun<'a> {
+    /// Begins it.
+    pub(super) async fn begin(self) -> Result<Unit<'a>, StoreError> {
+        self.unit.sql.batch_execute(&self.begin).await?;
+        Ok(self.unit)
+    }
+
+    /// Begins it, and reads in the same flight. `look` only reads: see the module.
+    pub(super) async fn begin_with<T, F>(
+        self,
+        look: impl FnOnce(&'a Client) -> F,
+    ) -> Result<(Unit<'a>, T), StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let sql = self.unit.sql;
+        // Polled in this order, and each is sent when it is polled for the first time.
+        let (begun, seen) = join(sql.batch_execute(&self.begin), look(sql)).await;
+        begun?;
+        Ok((self.unit, seen?))
+    }
+}
+
 /// What a unit of work has at hand.
 pub(super) struct Unit<'a> {
     /// The connection, inside the transaction.
@@ -91,39 +144,107 @@ pub(super) struct Unit<'a> {
     /// Seals what is written.
     pub(super) envelope: &'a Envelope,
     lane: &'a mut Lane,
-    wanted: &'a mut Vec<Wanted>,
-    undone: &'a mut bool,
+    end: &'a mut End,
+    /// The nonce is known to have been used.
+    replayed: bool,
+}
+
+/// How a unit of work ends.
+#[derive(Default)]
+struct End {
+    /// What is written last, in this order.
+    writes: Vec<Write>,
+    wanted: Vec<Wanted>,
+    undone: bool,
+}
+
+/// What is written in the same flight as the commit.
+enum Write {
+    Nonce {
+        app_id: AppId,
+        timestamp: i64,
+        key_id: KeyId,
+        nonce: Nonce,
+    },
+    /// When a grant was used last.
+    Used {
+        app_id: AppId,
+        grant_id: GrantId,
+        at: i64,
+    },
+    /// A row that is in its chain already, and the chain's new end.
+    Row(Box<AuditRow>, ChainHead),
+}
+
+impl Write {
+    async fn send(&self, sql: &Client) -> Result<(), Refused> {
+        let sent = match self {
+            Self::Nonce { app_id, timestamp, key_id, nonce } => {
+                let text = "INSERT INTO nonces (app_id, timestamp, key_id, nonce) VALUES ($1, $2, $3, $4)";
+                let sent =
+                    execute(sql, text, params![*app_id, *timestamp, *key_id, nonce.bytes().as_slice()]).await;
+                if sent.as_ref().is_err_and(|error| state(error) == Some(&SqlState::UNIQUE_VIOLATION)) {
+                    return Err(Refused::Replayed);
+                }
+                sent.map(drop)
+            }
+            Self::Used { app_id, grant_id, at } => {
+                // Calls of the same moment do not wait for each other to note the same.
+                let text = "UPDATE grants SET last_used_at = $3 WHERE app_id = $1 AND id = (SELECT id FROM grants \
+                     WHERE app_id = $1 AND id = $2 FOR NO KEY UPDATE SKIP LOCKED)";
+                execute(sql, text, params![*app_id, *grant_id, *at]).await.map(drop)
+            }
+            Self::Row(row, head) => audit::insert(sql, row, *head).await,
+        };
+        sent.map_err(Refused::Failed)
+    }
+}
+
+/// Why something was not written.
+enum Refused {
+    /// The nonce was used before.
+    Replayed,
+    Failed(StoreError),
 }
 
 impl Unit<'_> {
-    /// Puts a row at the end of its app's chain and writes it.
-    pub(super) async fn audit(&mut self, mut row: AuditRow) -> Result<(), StoreError> {
-        self.wanted.push(Wanted::at(Table::AuditRows, row.at));
+    /// Puts a row at the end of its app's chain; it is written at the end.
+    pub(super) fn audit(&mut self, mut row: AuditRow) {
+        self.end.wanted.push(Wanted::at(Table::AuditRows, row.at));
         let head = self.lane.append(&mut row);
-        audit::insert(self.sql, &row, head).await
+        self.end.writes.push(Write::Row(Box::new(row), head));
     }
 
     /// What this unit of work did is to be undone although its answer is no error.
     pub(super) fn leave_nothing(&mut self) {
-        *self.undone = true;
+        self.end.undone = true;
     }
 
-    /// Uses up a nonce; `false` if it was used before, by whichever replica.
-    pub(super) async fn use_nonce(&mut self, admission: &Admission) -> Result<bool, StoreError> {
-        self.wanted.push(Wanted(Table::Nonces, admission.timestamp));
-        let nonce = admission.nonce.bytes().as_slice();
-        let used = execute(
-            self.sql,
-            "INSERT INTO nonces (app_id, timestamp, key_id, nonce) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            params![admission.app_id, admission.timestamp, admission.key_id, nonce],
-        )
-        .await?;
-        Ok(used == 1)
+    /// Uses up a nonce at the end; `false` if it was used before, by whichever replica. That shows only then: this unit of
+    /// work is undone and begun again, and is told here.
+    pub(super) fn use_nonce(&mut self, admission: &Admission) -> bool {
+        if self.replayed {
+            return false;
+        }
+        let Admission { app_id, timestamp, key_id, nonce, .. } = admission;
+        self.end.wanted.push(Wanted(Table::Nonces, *timestamp));
+        self.end.writes.push(Write::Nonce {
+            app_id: *app_id,
+            timestamp: *timestamp,
+            key_id: *key_id,
+            nonce: *nonce,
+        });
+        true
+    }
+
+    /// Notes at the end that a grant was used, in microseconds.
+    pub(super) fn used(&mut self, app_id: AppId, grant_id: GrantId, at: i64) {
+        self.end.writes.push(Write::Used { app_id, grant_id, at });
     }
 
     /// The partition of a report's bodies is needed, too.
     pub(super) fn keeps_bodies(&mut self, row: &AuditRow) {
-        self.wanted.push(Wanted::at(Table::AuditBodies, row.at));
+        self.end.wanted.push(Wanted::at(Table::AuditBodies, row.at));
     }
 }
 
@@ -186,6 +307,8 @@ pub(super) struct Lanes(Arc<Shared>);
 
 /// Why an attempt failed.
 enum Failed {
+    /// Nothing of it happened: its nonce was used before.
+    Replayed,
     /// Nothing of it happened, and the next attempt may go better.
     Again(StoreError),
     /// There is no point in another.
@@ -335,9 +458,11 @@ async fn read_once<T, C>(
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(TRANSACTION, work).await.unwrap_or_else(|late| {
-        Err(StoreError::Unavailable { what: "the transaction took too long", source: Box::new(late) })
-    })
+    tokio::time::timeout(TRANSACTION, work).await.unwrap_or_else(|late| Err(too_late(late)))
+}
+
+fn too_late(late: tokio::time::error::Elapsed) -> StoreError {
+    StoreError::Unavailable { what: "the transaction took too long", source: Box::new(late) }
 }
 
 /// Counts a unit of work that waits for a lane.
@@ -375,19 +500,22 @@ impl<'a> InUse<'a> {
 
     async fn run<T, C>(mut self, gate: Gate, context: &C, work: Work<T, C>) -> Result<T, StoreError> {
         let mut attempt = 1;
+        let mut replayed = false;
         loop {
             // Taken out, so that a panic leaves none behind.
             let mut lane = self.lane.take().unwrap_or_else(Lane::new);
-            let mut wanted = Vec::new();
-            let result = self.attempt(&mut lane, &mut wanted, gate, context, work).await;
+            let mut end = End::default();
+            let result = self.attempt(&mut lane, &mut end, replayed, gate, context, work).await;
             lane.moved.clear();
             self.lane = Some(lane);
             match result {
+                // Once is enough: it uses no nonce any more.
+                Err(Failed::Replayed) => replayed = true,
                 Err(Failed::Again(error)) if attempt < ATTEMPTS => {
                     attempt += 1;
                     tracing::debug!(%error, attempt, "a unit of work is begun again");
                     if partitions::missing(&error) {
-                        in_time(partitions::make(&self.shared.connections, &wanted)).await?;
+                        in_time(partitions::make(&self.shared.connections, &end.wanted)).await?;
                     }
                 }
                 Err(Failed::Again(error) | Failed::Final(error)) => return Err(error),
@@ -399,7 +527,8 @@ impl<'a> InUse<'a> {
     async fn attempt<T, C>(
         &self,
         lane: &mut Lane,
-        wanted: &mut Vec<Wanted>,
+        end: &mut End,
+        replayed: bool,
         gate: Gate,
         context: &C,
         work: Work<T, C>,
@@ -407,12 +536,11 @@ impl<'a> InUse<'a> {
         let shared = self.shared;
         let connection = shared.connections.take().await.map_err(Failed::Final)?;
         let sql = connection.sql().map_err(Failed::Final)?;
-        let mut undone = false;
         let result = in_time(async {
-            sql.batch_execute(&(Mode::Write.begin() + &gate.statement())).await?;
-            let (lane, undone) = (&mut *lane, &mut undone);
-            let mut unit = Unit { sql, envelope: &shared.envelope, lane, wanted, undone };
-            work(&mut unit, context).await
+            let begin = Mode::Write.begin() + &gate.statement();
+            let (lane, end) = (&mut *lane, &mut *end);
+            let unit = Unit { sql, envelope: &shared.envelope, lane, end, replayed };
+            work(Unbegun { begin, unit }, context).await
         })
         .await;
         let value = match result {
@@ -420,30 +548,39 @@ impl<'a> InUse<'a> {
             Err(error) => {
                 // Otherwise the connection is closed, which undoes the transaction as well. One that was too slow to
                 // answer is not asked again.
-                if !is_late(&error)
-                    && in_time(async { Ok(sql.batch_execute("ROLLBACK").await?) }).await.is_ok()
-                {
+                if !is_late(&error) && rolled_back(sql).await {
                     connection.give_back();
                 }
                 return Err(if may_go_better(&error) { Failed::Again(error) } else { Failed::Final(error) });
             }
         };
-        if undone {
+        if end.undone {
             // Otherwise the connection is closed, which undoes the transaction as well.
-            if in_time(async { Ok(sql.batch_execute("ROLLBACK").await?) }).await.is_ok() {
+            if rolled_back(sql).await {
                 connection.give_back();
             }
             return Ok(value);
         }
-        match in_time(async { Ok(sql.batch_execute("COMMIT").await?) }).await {
-            Ok(()) => {
+        let committed = tokio::time::timeout(TRANSACTION, commit(sql, &end.writes)).await;
+        match committed.unwrap_or_else(|late| Committed::Unknown(too_late(late))) {
+            Committed::Yes => {
                 connection.give_back();
                 lane.heads.extend(lane.moved.drain());
                 Ok(value)
             }
-            Err(error) => {
-                // Whether it was committed is not known. The caller is told that it failed, so nothing leaves the vault; the
-                // rows may be there, complete and in their chain. New chains begin where nothing is in doubt.
+            Committed::No { refused, clean } => {
+                if clean {
+                    connection.give_back();
+                }
+                Err(match refused {
+                    Refused::Replayed => Failed::Replayed,
+                    Refused::Failed(error) if may_go_better(&error) => Failed::Again(error),
+                    Refused::Failed(error) => Failed::Final(error),
+                })
+            }
+            Committed::Unknown(error) => {
+                // The caller is told that it failed, so nothing leaves the vault; the rows may be there, complete and in
+                // their chain. New chains begin where nothing is in doubt.
                 tracing::error!(%error, "a commit failed, or its answer was lost");
                 *lane = Lane::new();
                 Err(Failed::Final(error))
@@ -452,11 +589,66 @@ impl<'a> InUse<'a> {
     }
 }
 
+/// How a commit went.
+enum Committed {
+    Yes,
+    /// The transaction is undone; `clean` if the connection can be used again.
+    No {
+        refused: Refused,
+        clean: bool,
+    },
+    /// Whether it was committed is not known.
+    Unknown(StoreError),
+}
+
+/// Sends the last writes and the commit in one flight.
+async fn commit(sql: &Client, writes: &[Write]) -> Committed {
+    // A flight has a handful of statements; whatever is beyond that is waited for before.
+    let (before, last) = writes.split_at(writes.len().saturating_sub(FLIGHT));
+    for write in before {
+        if let Err(refused) = write.send(sql).await {
+            return Committed::No { refused, clean: rolled_back(sql).await };
+        }
+    }
+    let mut sent = std::pin::pin!(try_join_all(last.iter().map(|write| write.send(sql))));
+    // Polled once, each is on its way, or it failed here and no commit may follow it.
+    if let Poll::Ready(Err(refused)) = poll!(&mut sent) {
+        return Committed::No { refused, clean: rolled_back(sql).await };
+    }
+    let (sent, committed) = join(sent, sql.batch_execute("COMMIT")).await;
+    match (sent, committed) {
+        (Ok(_), Ok(())) => Committed::Yes,
+        (Ok(_), Err(error)) => Committed::Unknown(error.into()),
+        // The connection broke: what the server got to do is not known.
+        (Err(Refused::Failed(error)), _) if !was_answered(&error) => Committed::Unknown(error),
+        // The server refused a statement, so the commit behind it was a rollback.
+        (Err(refused), committed) => Committed::No { refused, clean: committed.is_ok() },
+    }
+}
+
+/// Undoes the transaction.
+async fn rolled_back(sql: &Client) -> bool {
+    in_time(async { Ok(sql.batch_execute("ROLLBACK").await?) }).await.is_ok()
+}
+
 /// Whether the error undid everything by itself and a second try makes sense: a partition is missing, two units waited for each
 /// other, or the connection was already broken when it was taken.
 fn may_go_better(error: &StoreError) -> bool {
     let waited = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
     partitions::missing(error) || is_broken(error) || state(error).is_some_and(|state| waited.contains(state))
+}
+
+/// Whether the server itself said that this statement failed, and goes on.
+fn was_answered(error: &StoreError) -> bool {
+    match error {
+        StoreError::Unavailable { source, .. } => {
+            let error =
+                source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error);
+            error.is_some_and(|error| error.parsed_severity() == Some(Severity::Error))
+        }
+        // What the server said about a value.
+        _ => true,
+    }
 }
 
 fn is_late(error: &StoreError) -> bool {

@@ -11,6 +11,7 @@ mod agents;
 mod apps;
 mod audit;
 mod calls;
+mod candidates;
 mod checkpoints;
 #[cfg(test)]
 pub(crate) mod cluster;
@@ -125,7 +126,16 @@ macro_rules! unit {
         let gate = $gate;
         let lanes = $store.lanes.clone();
         async move {
-            lanes.run(gate, ($($value,)*), |$unit, ($($value,)*)| async move { $work.await }.boxed()).await
+            lanes
+                .run(gate, ($($value,)*), |unbegun, ($($value,)*)| {
+                    async move {
+                        let mut begun = unbegun.begin().await?;
+                        let $unit = &mut begun;
+                        $work.await
+                    }
+                    .boxed()
+                })
+                .await
         }
         .boxed()
     }};
@@ -160,11 +170,16 @@ impl Store for PostgresStore {
 
     fn release(&self, command: ReleaseCommand) -> Answer<'_, Outcome<Released>> {
         let row = draft::of_release(&command);
-        unit!(self, Gate::Shared(row.app_id), (command, row), |unit| release::release(
-            unit,
-            command,
-            row.clone()
-        ))
+        let lanes = self.lanes.clone();
+        async move {
+            let gate = Gate::Shared(row.app_id);
+            lanes
+                .run(gate, (command, row), |unbegun, (command, row)| {
+                    release::release(unbegun, command, row.clone()).boxed()
+                })
+                .await
+        }
+        .boxed()
     }
 
     fn record_report(&self, command: ReportCommand) -> Answer<'_, Outcome<()>> {
@@ -239,7 +254,10 @@ impl Store for PostgresStore {
 
     fn record_refusal(&self, refused: RefusedCall) -> Answer<'_, ()> {
         let row = draft::of_refused(refused);
-        unit!(self, Gate::Open, (row), |unit| unit.audit(row.clone()))
+        unit!(self, Gate::Open, (row), |unit| async {
+            unit.audit(row.clone());
+            Ok(())
+        })
     }
 
     fn begin_refresh(&self, begin: BeginRefresh) -> Answer<'_, Begun> {

@@ -89,7 +89,7 @@ pub(super) async fn put(
     row.provider = Some(provider.id.as_str().to_owned());
     // No secret is in a definition, so it may be read in the trail.
     row.detail = Some(definition);
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, app_id, &provider.id).await?.ok_or(StoreError::NotFound("provider"))
 }
 
@@ -128,5 +128,6 @@ pub(super) async fn remove(
     apps::bump(unit.sql, app_id).await?;
     let mut row = draft::of_operator(by, app_id, Action::ProviderRemoved);
     row.provider = Some(id.as_str().to_owned());
-    unit.audit(row).await
+    unit.audit(row);
+    Ok(())
 }

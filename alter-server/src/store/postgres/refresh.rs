@@ -228,7 +228,7 @@ pub(super) async fn finish(unit: &mut Unit<'_>, finish: &FinishRefresh) -> Resul
             grant.generation
         }
     };
-    unit.audit(lease::audit_row(finish, &grant)).await?;
+    unit.audit(lease::audit_row(finish, &grant));
     // Goes out when this is committed.
     rows(unit.sql, "SELECT pg_notify($1, $2)", params![CHANNEL, grant_id.to_string()]).await?;
     Ok(Finished::Written { generation })

@@ -67,7 +67,7 @@ pub(super) async fn create(
     let mut row = draft::of_operator(by, new.app_id, Action::SecretCreated);
     row.provider = Some(new.provider.as_str().to_owned());
     row.detail = Some(new.id.to_string());
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, new.app_id, new.id).await
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn rotate(
     let mut row = draft::of_operator(by, app_id, Action::SecretRotated);
     row.provider = Some(before.provider.as_str().to_owned());
     row.detail = Some(format!("{id} generation {generation}"));
-    unit.audit(row).await?;
+    unit.audit(row);
     load(unit.sql, app_id, id).await
 }
 

@@ -8,7 +8,8 @@ use secrecy::SecretString;
 
 use super::{cluster::Database, *};
 use crate::{
-    domain::{Address, Principal},
+    audit::Action,
+    domain::{Address, KeyKind, Principal, Scope},
     seal::KeyRing,
     store::{
         AuditVerifyScope,
@@ -138,6 +139,61 @@ async fn tampering_with_the_tables_is_found() {
 }
 
 #[tokio::test]
+async fn a_statement_that_is_refused_in_the_flight_of_the_commit_undoes_the_unit_of_work() {
+    let world = open().await;
+    let store = PostgresStore::open(&database(&world).url(), envelope(), world.clock.clone()).await.unwrap();
+    let key = world.key(world.app("shop").await.id, KeyKind::App, &Scope::ALL).await;
+    let admission = world.admission(key, Scope::TokensRetrieve).await;
+    let (by, id) = (world.operator(), AppId::random());
+    let before = store.list_apps().await.unwrap().len();
+    let fresh =
+        store.lanes.run(Gate::Exclusive(id), (by.clone(), id, admission), |unit, (by, id, admission)| {
+            async move {
+                let unit = &mut unit.begin().await?;
+                if !unit.use_nonce(admission) {
+                    return Ok(false);
+                }
+                apps::create(unit, by, *id, "b").await?;
+                // The second of these finds the first, and behind both are a row and the commit.
+                unit.use_nonce(admission);
+                unit.audit(draft::of_operator(by, *id, Action::AppCreated));
+                Ok(true)
+            }
+            .boxed()
+        });
+    assert!(!fresh.await.unwrap());
+    assert_eq!(store.list_apps().await.unwrap().len(), before);
+    // Its chain is as it was, and goes on.
+    store.create_app(by, id, "b".to_owned()).await.unwrap();
+    let report = store.verify_audit(AuditVerifyScope::Everything).await.unwrap();
+    assert!(report.ok(), "{report:?}");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_read_behind_a_refused_gate_is_thrown_away() {
+    let world = open().await;
+    let store = PostgresStore::open(&database(&world).url(), envelope(), world.clock.clone()).await.unwrap();
+    let id = AppId::random();
+    let other = database(&world).sql().await;
+    // Somebody holds the gate, and every lane has to give up at once.
+    let gate = format!("SELECT pg_advisory_lock({})", id.uuid().as_u64_pair().0.cast_signed());
+    other.batch_execute(&gate).await.unwrap();
+    let read = store.lanes.run(Gate::Shared(id), (), |unit, ()| {
+        async move {
+            let look =
+                async |sql: &tokio_postgres::Client| Ok(columns::rows(sql, "SELECT 1", &[]).await?.len());
+            let (_unit, seen) = unit.begin_with(look).await?;
+            Ok(seen)
+        }
+        .boxed()
+    });
+    let refused = read.await.unwrap_err();
+    assert_eq!(columns::state(&refused), Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE));
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_failing_or_panicking_unit_of_work_harms_no_other() {
     let world = open().await;
     let store = PostgresStore::open(&database(&world).url(), envelope(), world.clock.clone()).await.unwrap();
@@ -146,7 +202,7 @@ async fn a_failing_or_panicking_unit_of_work_harms_no_other() {
     let context = || (by.clone(), id);
     let panics = store.lanes.run::<(), _>(Gate::Exclusive(id), context(), |unit, (by, id)| {
         async move {
-            apps::create(unit, by, *id, "b").await?;
+            apps::create(&mut unit.begin().await?, by, *id, "b").await?;
             panic!("for the test")
         }
         .boxed()
@@ -155,7 +211,7 @@ async fn a_failing_or_panicking_unit_of_work_harms_no_other() {
     assert!(matches!(panics, Err(StoreError::Unavailable { .. })), "{panics:?}");
     let fails = store.lanes.run::<(), _>(Gate::Exclusive(id), context(), |unit, (by, id)| {
         async move {
-            apps::create(unit, by, *id, "c").await?;
+            apps::create(&mut unit.begin().await?, by, *id, "c").await?;
             Err(StoreError::NotFound("reason"))
         }
         .boxed()

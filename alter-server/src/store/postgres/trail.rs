@@ -22,7 +22,7 @@ impl Trail for PostgresStore {
             let (key, _) = checkpoints::add_key(unit.sql, unit.envelope, by.at).await?;
             let mut row = draft::of_operator(by, AppId::VAULT, Action::AuditKeyCreated);
             row.detail = Some(key.public.id());
-            unit.audit(row).await?;
+            unit.audit(row);
             Ok(key)
         })
     }
