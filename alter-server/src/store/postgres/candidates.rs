@@ -22,7 +22,7 @@ macro_rules! columns {
     () => {
         concat!(
             grants::facts_columns!(),
-            ", p.definition, g.scope_mismatch, g.last_used_at, g.generation, g.token_generation, g.scopes, \
+            ", v.definition, g.scope_mismatch, g.last_used_at, g.generation, g.token_generation, g.scopes, \
              g.access_token, g.secret_id, s.generation, s.material, g.refresh_token IS NOT NULL, g.obtained_at, \
              g.refused_generation IS NOT DISTINCT FROM g.generation, g.reconnect_reason, g.n"
         )
@@ -31,7 +31,7 @@ macro_rules! columns {
 
 macro_rules! around {
     () => {
-        " LEFT JOIN providers p ON p.app_id = g.app_id AND p.id = g.provider_id \
+        " LEFT JOIN providers v ON v.app_id = g.app_id AND v.id = g.provider_id \
          LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id "
     };
 }

@@ -118,6 +118,7 @@ impl<'a> Unbegun<'a> {
     /// Begins it.
     pub(super) async fn begin(self) -> Result<Unit<'a>, StoreError> {
         self.unit.sql.batch_execute(&self.begin).await?;
+        self.unit.end.begun = true;
         Ok(self.unit)
     }
 
@@ -133,6 +134,7 @@ impl<'a> Unbegun<'a> {
         // Polled in this order, and each is sent when it is polled for the first time.
         let (begun, seen) = join(sql.batch_execute(&self.begin), look(sql)).await;
         begun?;
+        self.unit.end.begun = true;
         Ok((self.unit, seen?))
     }
 }
@@ -152,6 +154,8 @@ pub(super) struct Unit<'a> {
 /// How a unit of work ends.
 #[derive(Default)]
 struct End {
+    /// Without it there is nothing to commit.
+    begun: bool,
     /// What is written last, in this order.
     writes: Vec<Write>,
     wanted: Vec<Wanted>,
@@ -554,7 +558,7 @@ impl<'a> InUse<'a> {
                 return Err(if may_go_better(&error) { Failed::Again(error) } else { Failed::Final(error) });
             }
         };
-        if end.undone {
+        if end.undone || !end.begun {
             // Otherwise the connection is closed, which undoes the transaction as well.
             if rolled_back(sql).await {
                 connection.give_back();

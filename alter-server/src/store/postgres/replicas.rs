@@ -131,8 +131,9 @@ async fn a_revocation_waits_for_a_release_in_the_middle() {
     let middle = tokio::spawn(async move {
         store
             .lanes
-            .run(Gate::Shared(key.app_id), context, |_, (inside, go_on)| {
+            .run(Gate::Shared(key.app_id), context, |unit, (inside, go_on)| {
                 async move {
+                    let _unit = unit.begin().await?;
                     inside.notify_one();
                     go_on.notified().await;
                     Ok(())
