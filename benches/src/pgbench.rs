@@ -8,6 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use alter_test_postgres::program;
@@ -28,7 +29,6 @@ struct Statement {
 pub(crate) struct Script {
     file: PathBuf,
     variables: Vec<(String, String)>,
-    runs: u64,
 }
 
 /// How the statements travel.
@@ -145,16 +145,18 @@ impl Script {
         flight(&mut script, "end");
         let file = folder.join(format!("{way:?}.sql"));
         fs::write(&file, script)?;
-        Ok(Self { file, variables, runs: 0 })
+        Ok(Self { file, variables })
     }
 
     /// Keeps `clients` clients busy for this many seconds.
-    pub(crate) fn run(&mut self, url: &str, clients: usize, seconds: u64) -> Outcome<Ran> {
-        self.runs += 1;
+    pub(crate) fn run(&self, url: &str, clients: usize, seconds: u64) -> Outcome<Ran> {
+        // Rows of one run do not meet those of another.
+        static RUNS: AtomicU64 = AtomicU64::new(1);
+        let first = RUNS.fetch_add(1, Ordering::Relaxed) * 100_000_000;
         let mut command = Command::new(program("pgbench"));
         command.args(["--no-vacuum", "--protocol=extended", "--jobs=1"]);
         command.args([format!("--client={clients}"), format!("--time={seconds}")]);
-        command.arg("--file").arg(&self.file).arg(format!("--define=seq={}", self.runs * 100_000_000));
+        command.arg("--file").arg(&self.file).arg(format!("--define=seq={first}"));
         for (name, value) in &self.variables {
             command.arg(format!("--define={name}={value}"));
         }
@@ -176,7 +178,10 @@ impl Script {
             {
                 Ok(Ran { transactions: transactions as usize, per_second, latency: latency * 1000.0 })
             }
-            _ => Err(format!("pgbench: {said}{}", String::from_utf8_lossy(&output.stderr)).into()),
+            _ => {
+                let complaint: String = String::from_utf8_lossy(&output.stderr).chars().take(600).collect();
+                Err(format!("pgbench: {complaint}").into())
+            }
         }
     }
 }

@@ -109,7 +109,7 @@ impl<'a> World<'a> {
 
     async fn compare(&self, callers: usize, rounds: Rounds) -> Outcome<Comparison> {
         let log = self.server.0.log();
-        let mut scripts = [Way::TwoFlights, Way::OneByOne]
+        let scripts = [Way::TwoFlights, Way::OneByOne]
             .into_iter()
             .map(|way| Script::of_last_release(&log, &self.folder, way))
             .collect::<Outcome<Vec<_>>>()?;
@@ -122,7 +122,7 @@ impl<'a> World<'a> {
         let seconds = rounds.seconds.ceil() as u64;
         let mut about = vec![[0.0; 3]; sides.len()];
         for _ in 0..rounds.rounds {
-            for (place, script) in scripts.iter_mut().enumerate() {
+            for (place, script) in scripts.iter().enumerate() {
                 let before = (self.server.cpu(), written(&self.sql).await?, children_cpu());
                 let ran = script.run(&self.url, callers, seconds)?;
                 let count = ran.transactions as f64;
