@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::Outcome;
 
 /// `fsync` and `synchronous_commit` stay on. Checkpoints come by time, not in the middle of each round.
-const SETTINGS: &str = "-c shared_buffers=1GB -c max_wal_size=8GB -c checkpoint_timeout=15min -c work_mem=32MB \
+const SETTINGS: &str = "-c shared_buffers=1GB -c max_wal_size=3GB -c checkpoint_timeout=15min -c work_mem=32MB \
      -c maintenance_work_mem=512MB";
 /// The kernel's unit of processor time in `/proc/PID/stat`.
 const TICK_US: f64 = 10_000.0;
