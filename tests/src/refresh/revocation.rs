@@ -24,9 +24,9 @@ use super::{
 const PROCESSES: usize = 4;
 const REVOCATIONS: usize = 1_000;
 /// Revocations under way at the same time, each with load on its own grant.
-const REVOKERS: usize = 4;
+const REVOKERS: usize = 8;
 /// For all of it; more than enough on a busy machine.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// One grant under fire.
 #[derive(Debug, Default)]
