@@ -80,7 +80,7 @@ enum Command {
     Replicas,
     /// What a release costs with few and with many grants in the store, SQLite and PostgreSQL.
     Scale {
-        /// How many grants; the first is the reference. 10000000 takes 12 GB of disk (PostgreSQL) and then 9 GB (SQLite),
+        /// How many grants; the first is the reference. 10000000 takes 14 GB of disk (PostgreSQL) and then 12 GB (SQLite),
         /// and some minutes to fill.
         #[arg(long, value_delimiter = ',', default_value = "1000,100000")]
         grants: Vec<u64>,
