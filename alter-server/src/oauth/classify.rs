@@ -235,6 +235,13 @@ pub fn classify(answer: &Answer<'_>, now: Timestamp, scrub: &Scrub) -> Result<To
         _ => (FailureCode::Unreadable, Spent::No),
     };
     let detail = match said {
+        // The failure's own code stands before its detail wherever it is shown.
+        Some(Said { error, description: Some(text), .. }) if error == code.as_str() => {
+            format!("{text} (HTTP {})", status.as_u16())
+        }
+        Some(Said { error, .. }) if error == code.as_str() => {
+            format!("the provider says nothing more (HTTP {})", status.as_u16())
+        }
         Some(Said { error, description: Some(text), .. }) => {
             format!("{error}: {text} (HTTP {})", status.as_u16())
         }

@@ -545,6 +545,20 @@ async fn a_provider_that_quotes_the_request_gives_nothing_away() {
 }
 
 #[tokio::test]
+async fn a_failures_code_is_not_said_twice() {
+    for (body, shown) in [
+        (r#"{"error":"invalid_grant","error_description":"ended"}"#, "invalid_grant: ended (HTTP 400)"),
+        (r#"{"error":"invalid_grant"}"#, "invalid_grant: the provider says nothing more (HTTP 400)"),
+        (r#"{"error":"expired","error_description":"ended"}"#, "expired: ended (HTTP 400)"),
+    ] {
+        let (url, _) = provider(json("400 Bad Request", body)).await;
+        let failure = ask(&url, ClientAuth::Post, limits()).await.unwrap_err().failure.to_string();
+        assert!(failure.ends_with(shown), "{failure}");
+        assert_eq!(failure.matches("invalid_grant").count(), usize::from(body.contains("invalid_grant")));
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_is_off_changes_no_expiry() {
     let clock = ManualClock::at(1_767_225_600);
     let endpoint = TokenEndpoint::with_limits(Arc::clone(&clock) as _, limits()).unwrap();
