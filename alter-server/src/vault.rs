@@ -32,7 +32,7 @@ use crate::{
     api::{self, Failure, KeyRoom, KnownKey, RowBudget},
     idp::Apps,
     keys::Keys,
-    oauth::{ClientSetup, TokenEndpoint},
+    oauth::TokenEndpoint,
     refresh::{self, RefreshObserver, Refresher},
     seal::{Envelope, KeyRing, KeyRingError, SealError, SealedField},
     store::{
@@ -201,9 +201,6 @@ pub enum VaultError {
         #[source]
         source: SealError,
     },
-    /// The HTTP client that asks providers for tokens cannot be set up.
-    #[error(transparent)]
-    Http(#[from] ClientSetup),
     /// The data folder cannot be made.
     #[error("cannot make the data folder {path}")]
     Folder {
@@ -289,7 +286,7 @@ impl Vault {
                 lease: refresh_lease,
                 observer: refresh_observer,
             },
-            TokenEndpoint::new(Arc::clone(&clock))?,
+            TokenEndpoint::new(Arc::clone(&clock)),
         );
         let core = Core {
             store,

@@ -1,6 +1,6 @@
 //! One call of a token endpoint.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, sync::OnceLock, time::Duration};
 
 use alter_core::{clock::SharedClock, wire::url::is_loopback};
 use http::header;
@@ -41,11 +41,6 @@ impl Default for Limits {
     }
 }
 
-/// The HTTP client could not be set up: the system's certificates or its resolver cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("the HTTP client for token endpoints cannot be set up")]
-pub struct ClientSetup(#[source] reqwest::Error);
-
 /// What to ask.
 #[derive(Debug, Clone, Copy)]
 pub struct RefreshCall<'a> {
@@ -82,8 +77,9 @@ pub struct TokenAnswer {
 /// a kept one may be closed by the provider just as a request goes out, and then nobody knows whether a refresh token was
 /// spent. `HTTPS_PROXY` and `NO_PROXY` of the environment count, except for loopback; a proxy sees the host and nothing else.
 pub struct TokenEndpoint {
-    outside: Client,
-    loopback: Client,
+    // Made when first asked: reading the system's certificates takes a while, and most openings of a vault ask nobody.
+    outside: OnceLock<Client>,
+    loopback: OnceLock<Client>,
     limits: Limits,
     clock: SharedClock,
     offsets: ClockOffsets,
@@ -98,38 +94,40 @@ impl fmt::Debug for TokenEndpoint {
 
 impl TokenEndpoint {
     /// With the usual limits.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientSetup`].
-    pub fn new(clock: SharedClock) -> Result<Self, ClientSetup> {
+    #[must_use]
+    pub fn new(clock: SharedClock) -> Self {
         Self::with_limits(clock, Limits::default())
     }
 
     /// With limits of one's own: for tests.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientSetup`].
-    pub fn with_limits(clock: SharedClock, limits: Limits) -> Result<Self, ClientSetup> {
-        let client = || {
-            Client::builder()
-                .redirect(redirect::Policy::none())
-                .referer(false)
-                .retry(reqwest::retry::never())
-                .http1_only()
-                .pool_max_idle_per_host(0)
-                .connect_timeout(limits.connect)
-                .user_agent(concat!("alter-rs/", env!("CARGO_PKG_VERSION")))
-        };
-        Ok(Self {
-            outside: client().https_only(true).build().map_err(ClientSetup)?,
-            // A proxy from the environment knows nothing of this machine's loopback.
-            loopback: client().no_proxy().build().map_err(ClientSetup)?,
-            limits,
-            clock,
-            offsets: ClockOffsets::default(),
-        })
+    #[must_use]
+    pub fn with_limits(clock: SharedClock, limits: Limits) -> Self {
+        let (outside, loopback) = (OnceLock::new(), OnceLock::new());
+        Self { outside, loopback, limits, clock, offsets: ClockOffsets::default() }
+    }
+
+    /// The client for this address.
+    fn client(&self, loopback: bool) -> Result<&Client, TokenFailure> {
+        let place = if loopback { &self.loopback } else { &self.outside };
+        if let Some(client) = place.get() {
+            return Ok(client);
+        }
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(reqwest::retry::never())
+            .http1_only()
+            .pool_max_idle_per_host(0)
+            .connect_timeout(self.limits.connect)
+            .user_agent(concat!("alter-rs/", env!("CARGO_PKG_VERSION")));
+        // A proxy from the environment knows nothing of this machine's loopback.
+        let client = if loopback { client.no_proxy() } else { client.https_only(true) };
+        let client = client.build().map_err(|error| {
+            tracing::error!(%error, "the HTTP client for token endpoints cannot be set up");
+            let why = "the vault's HTTP client cannot be set up: see its log";
+            TokenFailure::new(FailureCode::Unreachable, why, Spent::No)
+        })?;
+        Ok(place.get_or_init(|| client))
     }
 
     /// What is known of the clocks of the hosts that were asked.
@@ -150,7 +148,7 @@ impl TokenEndpoint {
         let Form { body, authorization, scrub } =
             form::write(asked).map_err(|why| unsent(FailureCode::NotRefreshable, why))?;
         let host = url.host_str().unwrap_or_default().to_owned();
-        let client = if is_loopback(&url) { &self.loopback } else { &self.outside };
+        let client = self.client(is_loopback(&url))?;
         let mut request = client
             .post(url)
             .header(header::ACCEPT, "application/json")

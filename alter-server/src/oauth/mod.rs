@@ -20,6 +20,6 @@ mod scrub;
 mod tests;
 
 pub use classify::{Answer, Spent, TokenFailure, Tokens, classify};
-pub use endpoint::{ClientSetup, Limits, RefreshCall, TokenAnswer, TokenEndpoint};
+pub use endpoint::{Limits, RefreshCall, TokenAnswer, TokenEndpoint};
 pub use offset::ClockOffsets;
 pub use scrub::Scrub;

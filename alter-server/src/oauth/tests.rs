@@ -97,7 +97,7 @@ fn refreshing<'a>(url: &'a str, auth: ClientAuth, settings: &'a RefreshSettings)
 }
 
 async fn ask(url: &str, auth: ClientAuth, limits: Limits) -> Result<TokenAnswer, TokenFailure> {
-    ask_at(&TokenEndpoint::with_limits(SystemClock::shared(), limits).unwrap(), url, auth).await
+    ask_at(&TokenEndpoint::with_limits(SystemClock::shared(), limits), url, auth).await
 }
 
 async fn ask_at(endpoint: &TokenEndpoint, url: &str, auth: ClientAuth) -> Result<TokenAnswer, TokenFailure> {
@@ -172,7 +172,7 @@ async fn further_members_never_replace_ours() {
         extra: extra.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         ..RefreshSettings::default()
     };
-    let endpoint = TokenEndpoint::new(SystemClock::shared()).unwrap();
+    let endpoint = TokenEndpoint::new(SystemClock::shared());
     let token = SecretString::from("rt");
     let call = RefreshCall {
         refreshing: refreshing(&url, ClientAuth::None, &settings),
@@ -190,7 +190,7 @@ async fn further_members_never_replace_ours() {
 #[tokio::test]
 async fn what_cannot_be_asked_is_said_before_anything_is_sent() {
     let settings = RefreshSettings::default();
-    let endpoint = TokenEndpoint::new(SystemClock::shared()).unwrap();
+    let endpoint = TokenEndpoint::new(SystemClock::shared());
     let (token, empty) = (SecretString::from("rt"), SecretString::from(""));
     for (url, auth, token) in [
         ("https://id.example.test/token", ClientAuth::Post, &token),
@@ -474,7 +474,7 @@ async fn each_answer_is_what_the_table_says() {
             No,
         ),
     ];
-    let endpoint = &TokenEndpoint::with_limits(SystemClock::shared(), limits()).unwrap();
+    let endpoint = &TokenEndpoint::with_limits(SystemClock::shared(), limits());
     let rows = table.into_iter().map(|(name, act, code, spent)| async move {
         let (url, served) = provider(act).await;
         let failure = ask_at(endpoint, &url, ClientAuth::Post).await.expect_err(name);
@@ -561,7 +561,7 @@ async fn a_failures_code_is_not_said_twice() {
 #[tokio::test]
 async fn a_clock_that_is_off_changes_no_expiry() {
     let clock = ManualClock::at(1_767_225_600);
-    let endpoint = TokenEndpoint::with_limits(Arc::clone(&clock) as _, limits()).unwrap();
+    let endpoint = TokenEndpoint::with_limits(Arc::clone(&clock) as _, limits());
     let settings = RefreshSettings::default();
     let token = SecretString::from("rt");
     // The provider is ten minutes ahead, and says until when instead of how long.
@@ -718,7 +718,7 @@ mod sandbox {
         let secret = SecretString::from(client.client_secret);
         let short =
             Limits { whole: Duration::from_millis(700), connect: Duration::from_millis(500), ..limits() };
-        let endpoint = TokenEndpoint::with_limits(SystemClock::shared(), short).unwrap();
+        let endpoint = TokenEndpoint::with_limits(SystemClock::shared(), short);
         let settings = RefreshSettings::default();
         for fault in TokenFault::ALL {
             for auth in [ClientAuth::Post, ClientAuth::Basic] {
