@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    domain::{ActorId, Refusal, Scope},
+    domain::{ActorId, GrantId, ProviderId, Refusal, Scope},
     store::StoreError,
 };
 
@@ -121,6 +121,8 @@ fn ascii(uuid: &str) -> HeaderValue {
 pub(crate) enum Failure {
     /// Refused, and no row says so yet.
     Refused(Box<ErrorBody>),
+    /// The same, for want of a token of this grant at this provider: the row names them.
+    NotRefreshed(Box<ErrorBody>, (GrantId, ProviderId)),
     /// Refused by the store, which has written the row.
     Recorded(Box<Refusal>),
     /// The app's configuration moved on while the call was prepared: prepare it again.
@@ -192,7 +194,7 @@ pub(crate) fn store_error_body(error: &StoreError) -> ErrorBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Candidate, GrantId};
+    use crate::domain::Candidate;
 
     #[test]
     fn an_ambiguous_refusal_names_what_to_choose_from_once() {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     audit::Action,
-    domain::{Admission, AppId, GrantId, Identity, KeyId, Nonce, Scope},
+    domain::{Admission, AppId, GrantId, Identity, KeyId, Nonce, ProviderId, Scope},
     idp::AppEntry,
     store::{AdmittedNote, Outcome, RefusedCall, StoreError},
     telemetry,
@@ -224,10 +224,11 @@ fn refused((code, message): Refused) -> Failure {
 /// Serves an admitted call, again if the app's configuration moved on meanwhile.
 async fn run<E: Endpoint>(mut call: Call) -> Reply {
     for _ in 0..MAX_PREPARATIONS {
-        let mut result = E::answer(&call).await;
-        if let Err(Failure::Refused(body)) = result {
-            result = record::<E>(&call, *body).await;
-        }
+        let result = match E::answer(&call).await {
+            Err(Failure::Refused(body)) => record::<E>(&call, *body, None).await,
+            Err(Failure::NotRefreshed(body, grant)) => record::<E>(&call, *body, Some(grant)).await,
+            other => other,
+        };
         match result {
             Ok(reply) => return reply,
             Err(Failure::Stale) => {}
@@ -252,13 +253,18 @@ async fn run<E: Endpoint>(mut call: Call) -> Reply {
 
 /// Writes the row of a call that was refused after its signature was found to be good. It is admitted first, so that a
 /// revoked key or a replayed nonce is what is answered.
-async fn record<E: Endpoint>(call: &Call, body: ErrorBody) -> Result<Reply, Failure> {
+async fn record<E: Endpoint>(
+    call: &Call,
+    body: ErrorBody,
+    grant: Option<(GrantId, ProviderId)>,
+) -> Result<Reply, Failure> {
     let route = E::ROUTE;
     let note = AdmittedNote {
         admission: call.admission(),
         action: E::REFUSED,
         user: None,
         code: body.code.clone(),
+        grant,
         detail: Some(match (&call.path_id, &body.message) {
             (Some(id), Some(message)) => format!("{route} of {id}: {message}"),
             (None, Some(message)) => format!("{route}: {message}"),
@@ -314,7 +320,7 @@ async fn record_stranger<E: Endpoint>(
 fn fail(failure: Failure, dressing: &Dressing) -> Reply {
     let request_id = dressing.request_id;
     let body = match failure {
-        Failure::Refused(body) => *body,
+        Failure::Refused(body) | Failure::NotRefreshed(body, _) => *body,
         Failure::Recorded(refusal) => refusal_body(&refusal),
         Failure::Stale => ErrorBody::new(Code::ServiceUnavailable, "the app's configuration keeps changing"),
         Failure::Store(error) => {

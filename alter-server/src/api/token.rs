@@ -140,7 +140,7 @@ fn not_refreshed(spent: &NotFresh, failure: Option<&RefreshFailure>, retry_in: O
     }
     let wait = retry_in.unwrap_or(LATER);
     body.retry_after = Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).clamp(1, 3600));
-    Failure::Refused(Box::new(body))
+    Failure::NotRefreshed(Box::new(body), (spent.version.grant_id, spent.provider.clone()))
 }
 
 fn address(asked: &TokenRequest) -> Result<Address, Failure> {

@@ -25,6 +25,7 @@ impl Endpoint for VerifyToken {
             action: Action::UserVerified,
             user,
             code: None,
+            grant: None,
             detail: None,
         };
         decided(call.core.store.note(note).await?)?;

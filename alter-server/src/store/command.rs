@@ -9,7 +9,7 @@ use crate::{
     audit::{Action, CallReport, clean_url},
     domain::{
         ActorId, Address, Admission, AppId, AppStatus, AuditId, CredentialVersion, Destination, Grant,
-        GrantFilter, GrantId, GrantKind, Identity, KeyId, Principal, Provider, Refusal, SecretId,
+        GrantFilter, GrantId, GrantKind, Identity, KeyId, Principal, Provider, ProviderId, Refusal, SecretId,
         TokenGeneration, UserId,
     },
     seal::SealedField,
@@ -227,6 +227,8 @@ pub struct AdmittedNote {
     pub user: Option<Identity>,
     /// `None` if it was allowed, else why it was refused (the answer is then still [`Outcome::Done`]).
     pub code: Option<Code>,
+    /// Which grant of which provider it was about, if that was found out.
+    pub grant: Option<(GrantId, ProviderId)>,
     /// What else there is to say.
     pub detail: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest;
 
-use super::{CutCommand, RefusedCall, ReleaseCommand, ReportCommand, StoreError};
+use super::{AdmittedNote, CutCommand, RefusedCall, ReleaseCommand, ReportCommand, StoreError};
 use crate::{
     audit::{Action, AuditRow, Outcome, clean_url},
     domain::{Admission, AppId, GrantFacts, Operator, Principal, ProviderId},
@@ -21,6 +21,17 @@ pub(super) fn of_call(admission: &Admission, action: Action) -> AuditRow {
     row.request_id = Some(admission.request_id);
     row.trace_parent.clone_from(&admission.trace_parent);
     row.remote.clone_from(&admission.remote);
+    row
+}
+
+/// The row of a call that only needs its row.
+pub(super) fn of_note(note: &AdmittedNote) -> AuditRow {
+    let mut row = of_call(&note.admission, note.action);
+    row.detail.clone_from(&note.detail);
+    if let Some((grant_id, provider)) = &note.grant {
+        row.grant_id = Some(*grant_id);
+        row.provider = Some(provider.as_str().to_owned());
+    }
     row
 }
 

@@ -185,12 +185,20 @@ async fn a_passing_failure_kills_nothing_and_the_first_success_says_what_it_took
 async fn a_provider_that_stays_away_is_left_alone_and_no_expired_token_is_served() {
     let kit = TestVault::start().await.unwrap();
     kit.sandbox().set_faults(Faults::default().token_fault(TokenFault::Html403));
-    ending_in(&kit, -10).await;
+    let grant = ending_in(&kit, -10).await;
     let answers = join_all((0..50).map(|_| ask(&kit))).await;
     for answer in &answers {
         assert_eq!((answer.status.as_u16(), answer.code()), (503, "service_unavailable"), "{answer:?}");
         assert!(answer.headers.contains_key("retry-after"));
         assert!(!answer.holds_a_credential());
+    }
+    // Each refusal's row says whose token there is not.
+    let refused: Vec<_> =
+        trail(&kit).await.into_iter().filter(|row| row.action == Action::TokenRefused).collect();
+    assert_eq!(refused.len(), 50);
+    for row in refused {
+        assert_eq!((row.grant_id, row.provider.as_deref()), (Some(grant), Some("sandbox")), "{row:?}");
+        assert_eq!(row.code.as_deref(), Some("service_unavailable"));
     }
     // The pause is on: asking again does not reach the provider.
     let calls = provider_calls(&kit);

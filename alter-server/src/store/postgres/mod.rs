@@ -247,8 +247,7 @@ impl Store for PostgresStore {
     }
 
     fn note(&self, note: AdmittedNote) -> Answer<'_, Outcome<()>> {
-        let mut row = draft::of_call(&note.admission, note.action);
-        row.detail.clone_from(&note.detail);
+        let row = draft::of_note(&note);
         unit!(self, Gate::Shared(row.app_id), (note, row), |unit| calls::note(unit, note, row.clone()))
     }
 

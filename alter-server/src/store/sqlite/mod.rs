@@ -215,8 +215,7 @@ impl Store for SqliteStore {
     }
 
     fn note(&self, note: AdmittedNote) -> Answer<'_, Outcome<()>> {
-        let mut row = draft::of_call(&note.admission, note.action);
-        row.detail.clone_from(&note.detail);
+        let row = draft::of_note(&note);
         self.writer.run(move |unit| calls::note(unit, &note, row)).boxed()
     }
 
