@@ -76,6 +76,8 @@ impl Inner {
             End::Renewed(attempts) if attempts.asked == 0 => "adopted",
             End::Renewed(_) => "renewed",
             End::Failed { failure, .. } => failure.code.as_str(),
+            // The failure that began the pause was counted when it happened.
+            End::Paused { .. } => return end,
         };
         telemetry::refreshed(provider, outcome, began.elapsed());
         tracing::debug!(grant_id = %version.grant_id, %provider, outcome, "a refresh ended");
@@ -118,7 +120,7 @@ impl Inner {
                     let _ = timeout(pause, signal(&mut signals, version)).await;
                 }
                 Ok(Begun::Pause { remaining, failure }) => {
-                    return End::Failed { failure, retry_in: Some(remaining) };
+                    return End::Paused { failure, remaining };
                 }
                 Ok(Begun::Impossible(failure)) => return End::Failed { failure, retry_in: None },
                 Err(error) => {

@@ -44,6 +44,8 @@ pub(super) enum End {
         /// When it makes sense to ask again.
         retry_in: Option<Duration>,
     },
+    /// The provider is being left alone, because of this and for so long: nothing was tried.
+    Paused { failure: RefreshFailure, remaining: Duration },
 }
 
 /// How often the provider was asked, and what went wrong before it went right.
@@ -115,6 +117,9 @@ impl Refresher {
                     End::Renewed(attempts) => Waited::Renewed(attempts.retry_info()),
                     End::Failed { failure, retry_in } => {
                         Waited::Failed { failure: failure.clone(), retry_in: *retry_in }
+                    }
+                    End::Paused { failure, remaining } => {
+                        Waited::Failed { failure: failure.clone(), retry_in: Some(*remaining) }
                     }
                 }),
             };

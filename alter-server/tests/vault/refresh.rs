@@ -213,6 +213,29 @@ async fn a_provider_that_stays_away_is_left_alone_and_no_expired_token_is_served
     kit.stop().await.unwrap();
 }
 
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn a_call_that_a_pause_holds_back_counts_no_refresh() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    // The test's runtime has one thread, so flights record here too.
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let kit = TestVault::start().await.unwrap();
+    kit.sandbox().set_faults(Faults::default().token_fault(TokenFault::Html403));
+    ending_in(&kit, -10).await;
+    for _ in 0..10 {
+        assert_eq!(ask(&kit).await.status.as_u16(), 503);
+    }
+    let shown = recorder.handle().render();
+    let counted: u64 = shown
+        .lines()
+        .filter(|line| line.starts_with("alter_refresh_total{"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum();
+    assert!((1..5).contains(&counted), "{shown}");
+    assert_eq!(counted, provider_calls(&kit), "{shown}");
+    kit.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_401_that_a_client_reports_forces_one_refresh() {
     let kit = TestVault::start().await.unwrap();
