@@ -206,6 +206,7 @@ impl AddProvider {
             scopes: self.scopes,
             client_auth: self.refresh.client_auth(),
             refresh: self.refresh.settings(),
+            ..OAuthSettings::default()
         };
         Provider {
             name: self.name.unwrap_or_else(|| self.id.to_string()),

@@ -3,18 +3,21 @@
 //! Plain data without behaviour that needs a database. Whatever is decided about them is a pure function in
 //! `crate::resolve`; whatever is kept of them is behind [`crate::store::Store`].
 
+mod account;
 mod admission;
 mod agent;
 mod app;
 mod grant;
 mod id;
 mod key;
+mod oauth_settings;
 mod provider;
 mod refresh;
 mod refusal;
 mod secret;
 mod user;
 
+pub use account::{AccountFacts, AccountSource, UserinfoRequest};
 pub use admission::{Actor, Admission, CallerType, Nonce, Operator};
 pub use agent::{Agent, AgentStatus, NewAgent};
 pub use app::{App, AppConfig, AppStatus, ClaimMapping, IdpConfig};
@@ -26,9 +29,10 @@ pub use id::{
     ActorId, AgentId, AppId, AuditId, GrantId, InvalidId, KeyId, RunId, SecretId, TokenGeneration, UserId,
 };
 pub use key::{ApiKey, KeyDigest, KeyKind, KeyMaterial, KeyStatus, NewKey, Scope};
+pub use oauth_settings::{OAuthSettings, Pkce, Revocation, RevocationForm, RevokedToken, ScopeSeparator};
 pub use provider::{
-    AdditionalInjection, Destination, HostPattern, Injection, InjectionTarget, InvalidProvider,
-    OAuthSettings, Provider, ProviderId, ProviderKind, PutProvider, Refreshing, ValueSource,
+    AdditionalInjection, Destination, HostPattern, Injection, InjectionTarget, InvalidProvider, Provider,
+    ProviderId, ProviderKind, PutProvider, Refreshing, ValueSource,
 };
 pub(crate) use provider::{endpoint_url, is_credential_name};
 pub(crate) use refresh::RESERVED_MEMBERS;

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::{AppId, ClientAuth, RefreshSettings};
+use super::{AppId, ClientAuth, OAuthSettings, RefreshSettings};
 
 /// A definition that must not be stored; the text says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -317,66 +317,6 @@ pub(crate) fn endpoint_url(text: &str) -> Result<Url, InvalidProvider> {
         return Err(InvalidProvider("the URL has a fragment".to_owned()));
     }
     Ok(url)
-}
-
-/// An app's registration at an OAuth provider. All endpoints are optional: an imported token without a refresh token needs
-/// none, refreshing needs `token_url` and `client_id`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct OAuthSettings {
-    /// Authorization endpoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authorize_url: Option<String>,
-    /// Token endpoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_url: Option<String>,
-    /// Revocation endpoint (RFC 7009).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoke_url: Option<String>,
-    /// Where the connected account is named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub userinfo_url: Option<String>,
-    /// Client id at the provider.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
-    /// Scopes that are asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scopes: Vec<String>,
-    /// How the app proves itself at the token endpoint.
-    #[serde(default)]
-    pub client_auth: ClientAuth,
-    /// How tokens are refreshed.
-    #[serde(default)]
-    pub refresh: RefreshSettings,
-}
-
-impl OAuthSettings {
-    fn check(&self) -> Result<(), InvalidProvider> {
-        let fail = |text: &str| Err(InvalidProvider(text.to_owned()));
-        let endpoints = [
-            ("authorize_url", &self.authorize_url),
-            ("token_url", &self.token_url),
-            ("revoke_url", &self.revoke_url),
-            ("userinfo_url", &self.userinfo_url),
-        ];
-        for (name, url) in endpoints {
-            if let Some(url) = url {
-                endpoint_url(url)
-                    .map_err(|InvalidProvider(rule)| InvalidProvider(format!("{name}: {rule}")))?;
-            }
-        }
-        if let Some(id) = &self.client_id
-            && (!(1..=1_000).contains(&id.len()) || id.contains(char::is_control))
-        {
-            return fail("client_id is 1 to 1000 bytes without control characters");
-        }
-        let scope = |scope: &String| {
-            scope.is_empty() || scope.contains(|c: char| c.is_whitespace() || c.is_control())
-        };
-        if self.scopes.len() > 1_000 || self.scopes.iter().any(scope) {
-            return fail("at most 1000 scopes are possible, none of them empty or with white space in it");
-        }
-        self.refresh.check()
-    }
 }
 
 /// A provider as it is kept and read. No secret is in it: the client secret is sealed in a column of its own.
