@@ -152,7 +152,15 @@ mod tests {
             limit: ArcSwap::from_pointee(KeyLimit::new(two, Arc::clone(&shared))),
             deprecated: AtomicBool::new(false),
         };
-        let config = AppConfig { app_id, generation: 1, idp: None, rate_limit_per_minute: None };
+        let config = AppConfig {
+            app_id,
+            generation: 1,
+            idp: None,
+            rate_limit_per_minute: None,
+            name: "shop".to_owned(),
+            page: crate::domain::PageSettings::default(),
+            sign_in: None,
+        };
         let take = || key.take(&config, two, &shared).is_ok();
         assert!(take() && take() && !take());
         clock.advance(-3_600);

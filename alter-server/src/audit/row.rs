@@ -58,6 +58,40 @@ actions! {
     GrantImported = "grant.imported";
     /// A grant was revoked.
     GrantRevoked = "grant.revoked";
+    /// A provider was told that a revoked grant's tokens are to die, and answered; or it was given up.
+    ProviderRevoked = "grant.provider_revoked";
+    /// A revoked grant was removed; only its id is remembered.
+    GrantDeleted = "grant.deleted";
+    /// An app asked for a connect or sign-in session.
+    SessionCreated = "session.created";
+    /// A browser opened a session's page.
+    SessionOpened = "session.opened";
+    /// A browser proved to be the user's, or failed to.
+    SessionProved = "session.proved";
+    /// A browser was sent to a provider.
+    ConnectBegun = "connect.begun";
+    /// A user connected an account: a grant was made or renewed.
+    GrantConnected = "grant.connected";
+    /// A connection did not come about: declined, failed, or refused by the vault.
+    ConnectFailed = "connect.failed";
+    /// A session ended.
+    SessionEnded = "session.ended";
+    /// An app read how a session ended.
+    SessionPolled = "session.polled";
+    /// Somebody signed in to the wallet, or failed to.
+    WalletSignedIn = "wallet.signed_in";
+    /// Somebody signed out of the wallet.
+    WalletSignedOut = "wallet.signed_out";
+    /// A user looked at what was done with their grants.
+    WalletViewed = "wallet.viewed";
+    /// A user was suspended, deleted, or made active again.
+    UserChanged = "user.changed";
+    /// An identity provider's message about a user came in.
+    HookReceived = "hook.received";
+    /// Pages, origins or sign-in of an app were set.
+    PageChanged = "page.changed";
+    /// A webhook endpoint or source was added or removed.
+    WebhookChanged = "webhook.changed";
     /// A user's token was checked on request.
     UserVerified = "user.verified";
     /// A user was seen for the first time.
@@ -249,6 +283,8 @@ pub struct AuditFilter {
     pub newest_first: bool,
     /// At most this many rows (1 to 10,000).
     pub limit: u32,
+    /// Only rows about one of these grants; needs [`Self::app_id`]. Empty is everything.
+    pub grants: Vec<GrantId>,
 }
 
 /// Part of the trail.

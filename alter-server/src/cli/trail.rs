@@ -53,7 +53,8 @@ impl AuditCommand {
         match self {
             Self::List { limit, oldest_first, after, all } => {
                 let app_id = if all { None } else { Some(session.app().await?.id) };
-                let filter = AuditFilter { app_id, after, newest_first: !oldest_first, limit };
+                let filter =
+                    AuditFilter { app_id, after, newest_first: !oldest_first, limit, grants: Vec::new() };
                 let page = session.admin.audit(filter).await?;
                 let head = ["AT", "ACTION", "OUTCOME", "CODE", "CALLER", "PROVIDER", "GRANT", "URL"];
                 let mut output = Output::list(&page.rows, head, |row| {

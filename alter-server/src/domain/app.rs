@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::AppId;
+use super::{AppId, PageSettings, SignInSettings};
 
 /// Whether an app's keys are honoured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,12 @@ pub struct AppConfig {
     pub idp: Option<IdpConfig>,
     /// Signed calls per minute and key when the key has no limit of its own; `None` is the vault's default.
     pub rate_limit_per_minute: Option<u32>,
+    /// Name for people: [`App::name`].
+    pub name: String,
+    /// How the app appears on the vault's pages.
+    pub page: PageSettings,
+    /// How users sign in on the vault's pages; `None` until an operator sets it, and then nobody can.
+    pub sign_in: Option<SignInSettings>,
 }
 
 /// The identity provider whose JWTs name an app's users.

@@ -97,6 +97,12 @@ ids! {
     RunId = "a run id";
     /// Who a caller's text name stands for (spec/01 §3.1).
     ActorId = "an actor id";
+    /// A connect session, a sign-in session, or a browser's session with the wallet.
+    SessionId = "a session id";
+    /// A piece of work in the outbox.
+    JobId = "a job id";
+    /// A place that is told of changes, or that tells of them.
+    WebhookId = "a webhook id";
 }
 
 impl AppId {

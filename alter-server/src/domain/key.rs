@@ -93,12 +93,33 @@ pub enum Scope {
     /// `identity:verify`: have a user's token checked.
     #[serde(rename = "identity:verify")]
     IdentityVerify,
+    /// `connect:initiate`: create and poll connect sessions.
+    #[serde(rename = "connect:initiate")]
+    ConnectInitiate,
+    /// `idp_users:write`: begin a user's sign-in.
+    #[serde(rename = "idp_users:write")]
+    IdpUsersWrite,
+    /// `idp_users:read`: read how it ended.
+    #[serde(rename = "idp_users:read")]
+    IdpUsersRead,
+    /// `providers:read`: read which providers there are.
+    #[serde(rename = "providers:read")]
+    ProvidersRead,
 }
 
 impl Scope {
     /// Every scope, in the order of their bits.
-    pub const ALL: [Self; 5] =
-        [Self::TokensRetrieve, Self::GrantsRead, Self::GrantsWrite, Self::AuditEmit, Self::IdentityVerify];
+    pub const ALL: [Self; 9] = [
+        Self::TokensRetrieve,
+        Self::GrantsRead,
+        Self::GrantsWrite,
+        Self::AuditEmit,
+        Self::IdentityVerify,
+        Self::ConnectInitiate,
+        Self::IdpUsersWrite,
+        Self::IdpUsersRead,
+        Self::ProvidersRead,
+    ];
 
     /// The scope as it is written on the wire.
     #[must_use]
@@ -109,6 +130,10 @@ impl Scope {
             Self::GrantsWrite => "grants:write",
             Self::AuditEmit => "audit:emit",
             Self::IdentityVerify => "identity:verify",
+            Self::ConnectInitiate => "connect:initiate",
+            Self::IdpUsersWrite => "idp_users:write",
+            Self::IdpUsersRead => "idp_users:read",
+            Self::ProvidersRead => "providers:read",
         }
     }
 

@@ -7,10 +7,13 @@ mod account;
 mod admission;
 mod agent;
 mod app;
+mod connect;
+mod event;
 mod grant;
 mod id;
 mod key;
 mod oauth_settings;
+mod page;
 mod provider;
 mod refresh;
 mod refusal;
@@ -21,15 +24,24 @@ pub use account::{AccountFacts, AccountSource, UserinfoRequest};
 pub use admission::{Actor, Admission, CallerType, Nonce, Operator};
 pub use agent::{Agent, AgentStatus, NewAgent};
 pub use app::{App, AppConfig, AppStatus, ClaimMapping, IdpConfig};
+pub use connect::{
+    Asked, ConnectSession, ConnectedGrant, DeclinedProvider, FailedGrant, InvalidDigest, InvalidSessionRef,
+    Leaving, Operation, Progress, Proof, SessionEnd, SessionKind, SessionRef, SessionUser, TokenDigest,
+};
+pub use event::{
+    DeadJob, GrantEvent, HookShape, HookSource, Job, NewHookSource, NewWebhook, Task, WebhookEndpoint,
+};
 pub use grant::{
     Address, Candidate, Grant, GrantFacts, GrantFilter, GrantKind, GrantPage, GrantStatus, ImportGrant,
     ImportOwner, NewGrant, Principal,
 };
 pub use id::{
-    ActorId, AgentId, AppId, AuditId, GrantId, InvalidId, KeyId, RunId, SecretId, TokenGeneration, UserId,
+    ActorId, AgentId, AppId, AuditId, GrantId, InvalidId, JobId, KeyId, RunId, SecretId, SessionId,
+    TokenGeneration, UserId, WebhookId,
 };
 pub use key::{ApiKey, KeyDigest, KeyKind, KeyMaterial, KeyStatus, NewKey, Scope};
 pub use oauth_settings::{OAuthSettings, Pkce, Revocation, RevocationForm, RevokedToken, ScopeSeparator};
+pub use page::{BrowserSession, NewBrowserSession, PageSettings, SignInSettings, UserTokenKind};
 pub use provider::{
     AdditionalInjection, Destination, HostPattern, Injection, InjectionTarget, InvalidProvider, Provider,
     ProviderId, ProviderKind, PutProvider, Refreshing, ValueSource,
@@ -42,4 +54,4 @@ pub use refresh::{
 };
 pub use refusal::Refusal;
 pub use secret::{ManagedSecret, NewSecret, SecretMaterial};
-pub use user::{Identity, User};
+pub use user::{Identity, User, UserRef, UserStatus};

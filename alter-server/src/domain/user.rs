@@ -1,7 +1,7 @@
 //! Users: known by issuer and subject of their JWT, created when first seen.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{AppId, UserId};
 
@@ -20,6 +20,33 @@ pub struct Identity {
     pub groups: Vec<String>,
 }
 
+/// Whether a user may have grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserStatus {
+    /// Yes.
+    #[default]
+    Active,
+    /// Not for now: its grants were revoked, and its tokens are refused until it is active again.
+    Suspended,
+    /// Not any more: its grants were revoked, its tokens are refused, its name and address are gone.
+    Deleted,
+}
+
+/// How a user is named from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserRef {
+    /// By id.
+    Id(UserId),
+    /// By what its tokens say. A user that was never seen is remembered with its status.
+    Subject {
+        /// `iss`.
+        issuer: String,
+        /// The mapped subject claim.
+        subject: String,
+    },
+}
+
 /// A user as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
@@ -35,6 +62,8 @@ pub struct User {
     pub email: Option<String>,
     /// Name when last seen.
     pub name: Option<String>,
+    /// Whether it may have grants.
+    pub status: UserStatus,
     /// UTC.
     pub created_at: Timestamp,
 }

@@ -23,6 +23,14 @@ pub enum Field {
     CheckpointKey,
     /// The digest at the end of an exported file.
     ExportDigest,
+    /// The client secret of an app at its identity provider.
+    SignInSecret,
+    /// The user's token at the end of a sign-in session.
+    SessionUserToken,
+    /// What outgoing webhooks are signed with.
+    WebhookSecret,
+    /// What incoming webhooks are checked with.
+    HookSecret,
 }
 
 impl Field {
@@ -36,6 +44,10 @@ impl Field {
             Self::AuditBodies => ("audit", "bodies"),
             Self::CheckpointKey => ("audit_key", "private_key"),
             Self::ExportDigest => ("export", "digest"),
+            Self::SignInSecret => ("app", "sign_in_secret"),
+            Self::SessionUserToken => ("session", "user_token"),
+            Self::WebhookSecret => ("webhook_endpoint", "secret"),
+            Self::HookSecret => ("hook_source", "secret"),
         }
     }
 }

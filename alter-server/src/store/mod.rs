@@ -10,6 +10,8 @@
 
 mod check;
 mod command;
+mod config;
+mod connect;
 #[cfg(test)]
 pub(crate) mod contract;
 mod draft;
@@ -18,6 +20,7 @@ mod error;
 mod forward;
 mod lease;
 mod migration;
+mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod refresh;
@@ -35,7 +38,12 @@ pub use command::{
     Release, ReleaseCommand, Released, ReleasedCredential, ReportCommand, RequestFacts, Resealed,
     RevokeCommand, Revoked, ScopeMismatchCommand,
 };
+pub use connect::{
+    AdvanceSession, Advanced, Browser, BrowserNote, ChangedUser, Connections, CreateSession, Heard,
+    HookMessage, NewConnection, PollSession, RevokeAsUser,
+};
 pub use error::StoreError;
+pub use outbox::{JobEnd, Outbox, TakeJobs};
 pub use trail::{ChainEnd, ChainState, CutCommand, CutEnd, ExportPage, Swept, Trail};
 pub(crate) use trail::{SIGN_STEP, SWEEP_STEP};
 
@@ -58,7 +66,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 ///
 /// Methods that serve signed calls answer [`Outcome`]: done, refused (the row is written) or stale (load the app's
 /// configuration again and repeat). Methods for operators answer [`StoreError::NotFound`] and [`StoreError::Conflict`].
-pub trait Store: Trail + Debug + Send + Sync + 'static {
+pub trait Store: Trail + Connections + Outbox + Debug + Send + Sync + 'static {
     // ---- What the serving side may remember -------------------------------------------------------------------------
 
     /// The immutable facts of the key with this digest, whatever its state; `None` if there is none.

@@ -104,7 +104,8 @@ pub(crate) fn token_body(kit: &TestVault) -> Value {
 
 /// The trail, oldest first.
 pub(crate) async fn trail(kit: &TestVault) -> Vec<AuditRow> {
-    let filter = AuditFilter { app_id: None, after: None, newest_first: false, limit: 10_000 };
+    let filter =
+        AuditFilter { app_id: None, after: None, newest_first: false, limit: 10_000, grants: Vec::new() };
     kit.admin().audit(filter).await.unwrap().rows
 }
 

@@ -89,7 +89,8 @@ pub(crate) async fn audit_pages_do_not_overlap(world: &World) {
     for newest_first in [false, true] {
         let (mut after, mut rows) = (None, Vec::new());
         loop {
-            let filter = AuditFilter { app_id: Some(key.app_id), after, newest_first, limit: 4 };
+            let filter =
+                AuditFilter { app_id: Some(key.app_id), after, newest_first, limit: 4, grants: Vec::new() };
             let page = world.store.audit_page(filter).await.unwrap();
             rows.extend(page.rows);
             after = page.next;

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     audit::Action,
     domain::{App, AppConfig, AppId, AppStatus, IdpConfig, Operator},
-    store::{AppPatch, StoreError, check, draft},
+    store::{AppPatch, StoreError, check, config::AppTexts, draft},
 };
 
 fn app(row: &Row) -> Result<App, StoreError> {
@@ -92,14 +92,10 @@ pub(super) async fn change(
 }
 
 pub(super) async fn config(sql: &Client, id: AppId) -> Result<Option<AppConfig>, StoreError> {
-    let text = "SELECT config_generation, idp, rate_limit FROM apps WHERE id = $1";
+    let text = "SELECT config_generation, rate_limit, name, idp, page, sign_in FROM apps WHERE id = $1";
     let Some(row) = maybe_row(sql, text, params![id]).await? else { return Ok(None) };
-    let idp = get::<Option<&str>>(&row, 1)?
-        .map(serde_json::from_str::<IdpConfig>)
-        .transpose()
-        .map_err(|error| StoreError::Corrupt(format!("identity provider of app {id}: {error}")))?;
-    let rate_limit_per_minute = small(&row, 2)?;
-    Ok(Some(AppConfig { app_id: id, generation: count(&row, 0)?, idp, rate_limit_per_minute }))
+    let texts = AppTexts { idp: get(&row, 3)?, page: get(&row, 4)?, sign_in: get(&row, 5)? };
+    texts.into_config(id, count(&row, 0)?, small(&row, 1)?, get(&row, 2)?).map(Some)
 }
 
 pub(super) async fn set_idp(

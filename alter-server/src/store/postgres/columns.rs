@@ -13,8 +13,9 @@ use tokio_postgres::{
 
 use crate::{
     domain::{
-        ActorId, AgentId, AgentStatus, AppId, AppStatus, AuditId, GrantId, GrantKind, GrantStatus, KeyId,
-        KeyStatus, Principal, ProviderId, ProviderKind, RunId, SecretId, TokenGeneration, UserId,
+        ActorId, AgentId, AgentStatus, AppId, AppStatus, AuditId, GrantId, GrantKind, GrantStatus, JobId,
+        KeyId, KeyStatus, Principal, ProviderId, ProviderKind, RunId, SecretId, SessionId, SessionKind,
+        TokenGeneration, UserId, UserStatus, WebhookId,
     },
     seal::Sealed,
     store::StoreError,
@@ -138,7 +139,7 @@ impl PlainId {
     }
 }
 
-id_columns! { AppId KeyId AgentId UserId GrantId SecretId TokenGeneration AuditId RunId ActorId PlainId }
+id_columns! { AppId KeyId AgentId UserId GrantId SecretId TokenGeneration AuditId RunId ActorId PlainId JobId SessionId WebhookId }
 
 macro_rules! number_columns {
     ($($name:ident { $($variant:ident = $number:literal),+ })+) => {$(
@@ -181,6 +182,8 @@ number_columns! {
     GrantStatus { Active = 0, Revoked = 1, Deleted = 2 }
     GrantKind { OAuth = 0, ManagedSecret = 1 }
     ProviderKind { OAuth = 0, ManagedSecret = 1 }
+    SessionKind { Connect = 0, SignIn = 1 }
+    UserStatus { Active = 0, Suspended = 1, Deleted = 2 }
 }
 
 impl Typed for ProviderId {

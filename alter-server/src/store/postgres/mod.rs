@@ -25,6 +25,7 @@ mod lanes;
 mod listen;
 #[cfg(test)]
 mod outage;
+mod outbox;
 mod partitions;
 #[cfg(test)]
 mod pooler;
@@ -38,6 +39,7 @@ mod retention;
 pub(crate) mod rows;
 mod schema;
 mod secrets;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tls;

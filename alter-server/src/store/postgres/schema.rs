@@ -28,6 +28,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         needs: 1,
         text: include_str!("../../../migrations/postgres/0003_checkpoints.sql"),
     },
+    Migration {
+        name: "0004_connect",
+        needs: 1,
+        text: include_str!("../../../migrations/postgres/0004_connect.sql"),
+    },
 ];
 
 /// Replicas that start at the same time migrate one after the other: the first does it, the others find it done.

@@ -120,7 +120,7 @@ pub(super) async fn list(
     limit: u32,
     offset: u64,
 ) -> Result<Vec<User>, StoreError> {
-    let text = "SELECT id, issuer, subject, email, name, created_at FROM users WHERE app_id = $1 \
+    let text = "SELECT id, issuer, subject, email, name, created_at, status FROM users WHERE app_id = $1 \
          ORDER BY created_at, id LIMIT $2 OFFSET $3";
     let found = rows(sql, text, params![app_id, i64::from(limit), integer(offset)]).await?;
     let user = |row| {
@@ -132,6 +132,7 @@ pub(super) async fn list(
             email: get(row, 3)?,
             name: get(row, 4)?,
             created_at: instant(row, 5)?,
+            status: get(row, 6)?,
         })
     };
     found.iter().map(user).collect()

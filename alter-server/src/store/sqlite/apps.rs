@@ -14,7 +14,7 @@ use crate::{
     },
     resolve::ScopeSet,
     seal::{Field, SealContext, SealedField},
-    store::{AppPatch, KeyPatch, StoreError, check, draft},
+    store::{AppPatch, KeyPatch, StoreError, check, config::AppTexts, draft},
 };
 
 fn taken(error: rusqlite::Error, text: impl FnOnce() -> String) -> StoreError {
@@ -111,15 +111,19 @@ pub(super) fn change_app(
 
 pub(super) fn config(sql: &Connection, id: AppId) -> Result<Option<AppConfig>, StoreError> {
     let found = sql
-        .prepare_cached("SELECT config_generation, idp, rate_limit FROM apps WHERE id = ?1")?
-        .query_row([id], |row| Ok((count(row, 0)?, row.get::<_, Option<String>>(1)?, row.get(2)?)))
+        .prepare_cached(
+            "SELECT config_generation, rate_limit, name, idp, page, sign_in FROM apps WHERE id = ?1",
+        )?
+        .query_row([id], |row| {
+            let texts = AppTexts { idp: row.get(3)?, page: row.get(4)?, sign_in: row.get(5)? };
+            Ok((count(row, 0)?, row.get(1)?, row.get(2)?, texts))
+        })
         .optional()?;
-    let Some((generation, idp, rate_limit_per_minute)) = found else { return Ok(None) };
-    let idp = idp
-        .map(|text| serde_json::from_str::<IdpConfig>(&text))
+    found
+        .map(|(generation, rate_limit_per_minute, name, texts)| {
+            texts.into_config(id, generation, rate_limit_per_minute, name)
+        })
         .transpose()
-        .map_err(|error| StoreError::Corrupt(format!("identity provider of app {id}: {error}")))?;
-    Ok(Some(AppConfig { app_id: id, generation, idp, rate_limit_per_minute }))
 }
 
 pub(super) fn set_idp(

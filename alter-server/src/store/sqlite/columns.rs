@@ -8,8 +8,9 @@ use rusqlite::{
 
 use crate::{
     domain::{
-        ActorId, AgentId, AgentStatus, AppId, AppStatus, AuditId, GrantId, GrantKind, GrantStatus, KeyId,
-        KeyStatus, Principal, ProviderId, ProviderKind, RunId, SecretId, TokenGeneration, UserId,
+        ActorId, AgentId, AgentStatus, AppId, AppStatus, AuditId, GrantId, GrantKind, GrantStatus, JobId,
+        KeyId, KeyStatus, Principal, ProviderId, ProviderKind, RunId, SecretId, SessionId, SessionKind,
+        TokenGeneration, UserId, UserStatus, WebhookId,
     },
     seal::Sealed,
     store::StoreError,
@@ -32,7 +33,7 @@ macro_rules! id_columns {
     )+};
 }
 
-id_columns! { AppId KeyId AgentId UserId GrantId SecretId TokenGeneration AuditId RunId ActorId }
+id_columns! { AppId KeyId AgentId UserId GrantId SecretId TokenGeneration AuditId RunId ActorId JobId SessionId WebhookId }
 
 macro_rules! number_columns {
     ($($name:ident { $($variant:ident = $number:literal),+ })+) => {$(
@@ -61,6 +62,8 @@ number_columns! {
     GrantStatus { Active = 0, Revoked = 1, Deleted = 2 }
     GrantKind { OAuth = 0, ManagedSecret = 1 }
     ProviderKind { OAuth = 0, ManagedSecret = 1 }
+    SessionKind { Connect = 0, SignIn = 1 }
+    UserStatus { Active = 0, Suspended = 1, Deleted = 2 }
 }
 
 impl ToSql for ProviderId {

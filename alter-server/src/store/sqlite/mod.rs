@@ -12,6 +12,7 @@ mod columns;
 #[cfg(test)]
 mod forward;
 mod grants;
+mod outbox;
 mod providers;
 mod refresh;
 mod release;
@@ -19,6 +20,7 @@ mod reseal;
 mod retention;
 pub(crate) mod rows;
 mod schema;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod trail;

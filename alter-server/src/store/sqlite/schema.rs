@@ -31,6 +31,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         needs: 1,
         text: include_str!("../../../migrations/sqlite/0003_checkpoints.sql"),
     },
+    Migration {
+        name: "0004_connect",
+        needs: 1,
+        text: include_str!("../../../migrations/sqlite/0004_connect.sql"),
+    },
 ];
 
 /// Version of the schema that this program makes; the same in both stores.

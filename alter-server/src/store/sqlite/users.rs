@@ -80,7 +80,7 @@ pub(super) fn list(
     offset: u64,
 ) -> Result<Vec<User>, StoreError> {
     let mut statement = sql.prepare_cached(
-        "SELECT id, issuer, subject, email, name, created_at FROM users WHERE app_id = ?1 \
+        "SELECT id, issuer, subject, email, name, created_at, status FROM users WHERE app_id = ?1 \
          ORDER BY created_at, id LIMIT ?2 OFFSET ?3",
     )?;
     let users = statement.query_map(params![app_id, limit, super::columns::integer(offset)], |columns| {
@@ -92,6 +92,7 @@ pub(super) fn list(
             email: columns.get(3)?,
             name: columns.get(4)?,
             created_at: instant(columns, 5)?,
+            status: columns.get(6)?,
         })
     })?;
     Ok(users.collect::<Result<_, _>>()?)
