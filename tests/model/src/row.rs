@@ -241,13 +241,14 @@ impl Row {
         }
     }
 
-    /// The user connected again.
+    /// The user connected again. What went wrong with the credential before is forgotten; its lease and its note are not.
     pub fn import(&mut self, pair: u8) {
         self.generation += 1;
         self.pair = pair;
         self.refresh_token = pair;
         self.token = Token::Fresh;
         self.dead = None;
+        self.pause = false;
     }
 
     /// The pair that a release hands out. `unsaved` is what the asking replica holds and could not keep yet: the

@@ -407,6 +407,7 @@ macro_rules! store_contract {
             dead_is_latched_until_the_user_connects_again
             a_failure_of_the_client_pauses_all_of_its_grants
             a_failure_of_one_grant_pauses_only_that
+            connecting_again_starts_without_failures
             a_note_that_is_unresolved_stays
             a_reported_refusal_counts_for_its_generation_and_not_too_often
             good_calls_are_noted_to_the_minute

@@ -472,6 +472,21 @@ pub(crate) async fn a_failure_of_one_grant_pauses_only_that(world: &World) {
     assert_eq!((health.generation, health.last_refreshed_at), (2, Some(world.clock.now())));
 }
 
+pub(crate) async fn connecting_again_starts_without_failures(world: &World) {
+    let (key, version) = world.refreshable("one", 3600).await;
+    let lease = world.take(version).await;
+    world.fail(lease.name(), FailureCode::Misconfigured, Some(600)).await;
+    assert!(matches!(world.begin(version).await, Begun::Pause { .. }));
+    let health = async || world.store.grant_health(key.app_id, version.grant_id).await.unwrap();
+    assert_eq!(health().await.failures, 1);
+    let second = world.import_ending(key.app_id, "u1", 3600).await;
+    let now = health().await;
+    assert_eq!((now.failures, now.last_failure.as_ref(), now.retry_in_seconds), (0, None, None));
+    assert_eq!((now.next_step(world.clock.now()), now.last_failed_at), ("nothing", Some(world.clock.now())));
+    // It may be refreshed at once, under a fence that is newer than any before.
+    assert_eq!(world.take(second).await.fence, lease.fence + 1);
+}
+
 pub(crate) async fn a_note_that_is_unresolved_stays(world: &World) {
     let (_, version) = world.refreshable("one", 3600).await;
     let take = async || {

@@ -12,7 +12,7 @@ use super::{
         params, principal, principal_columns, rows, scopes, scopes_text,
     },
     lanes::Unit,
-    refresh::Reported,
+    refresh::{self, Reported},
     users,
 };
 use crate::{
@@ -352,6 +352,8 @@ async fn store_tokens(
     let access = seal(Field::GrantAccessToken, &import.access_token)?;
     let refresh =
         import.refresh_token.as_ref().map(|token| seal(Field::GrantRefreshToken, token)).transpose()?;
+    // Before the grant's own row, as a refresh does it.
+    refresh::forgive(unit.sql, import.app_id, id).await?;
     execute(
         unit.sql,
         "UPDATE grants SET account_identifier = $3, account_display_name = coalesce($4, account_display_name), \

@@ -321,6 +321,15 @@ async fn dead(sql: &Client, finish: &FinishRefresh, failure: &RefreshFailure) ->
     Ok(())
 }
 
+/// Forgets what went wrong with a credential that has been replaced. The fence and the note stay: whoever still asks with the
+/// old one is recognized by them.
+pub(super) async fn forgive(sql: &Client, app_id: AppId, id: GrantId) -> Result<(), StoreError> {
+    let text = "UPDATE refreshes SET failures = 0, not_before = NULL, failure_code = NULL, \
+         failure_detail = NULL WHERE app_id = $1 AND grant_id = $2";
+    execute(sql, text, params![app_id, id]).await?;
+    Ok(())
+}
+
 /// How a grant is doing.
 pub(super) async fn health(sql: &Client, app_id: AppId, id: GrantId) -> Result<GrantHealth, StoreError> {
     let text = concat!(

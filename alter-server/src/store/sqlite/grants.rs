@@ -10,7 +10,7 @@ use super::{
     columns::{
         Micros, count, instant, integer, maybe_instant, principal, principal_columns, scopes, scopes_text,
     },
-    users,
+    refresh, users,
     writer::Unit,
 };
 use crate::{
@@ -364,6 +364,7 @@ fn store_tokens(
     let access = seal(Field::GrantAccessToken, &import.access_token)?;
     let refresh =
         import.refresh_token.as_ref().map(|token| seal(Field::GrantRefreshToken, token)).transpose()?;
+    refresh::forgive(unit.sql, import.app_id, id)?;
     unit.sql
         .prepare_cached(
             "UPDATE grants SET account_identifier = ?3, account_display_name = ifnull(?4, account_display_name), \

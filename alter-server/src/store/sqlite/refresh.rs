@@ -276,6 +276,17 @@ fn failed(
     Ok(())
 }
 
+/// Forgets what went wrong with a credential that has been replaced. The fence and the note stay: whoever still asks with the
+/// old one is recognized by them.
+pub(super) fn forgive(sql: &Connection, app_id: AppId, id: GrantId) -> Result<(), StoreError> {
+    sql.prepare_cached(
+        "UPDATE refreshes SET failures = 0, not_before = NULL, failure_code = NULL, \
+         failure_detail = NULL WHERE app_id = ?1 AND grant_id = ?2",
+    )?
+    .execute(params![app_id, id])?;
+    Ok(())
+}
+
 /// How a grant is doing.
 pub(super) fn health(sql: &Connection, app_id: AppId, id: GrantId) -> Result<GrantHealth, StoreError> {
     let now = lease::wall_clock();
