@@ -259,6 +259,8 @@ pub struct GrantHealth {
     pub token_generation: Option<TokenGeneration>,
     /// It has a refresh token.
     pub refreshable: bool,
+    /// The provider's definition says where tokens are refreshed, and as which client.
+    pub provider_refreshes: bool,
     /// When the access token stops working, UTC.
     pub token_expires_at: Option<Timestamp>,
     /// When this credential was obtained, UTC.
@@ -292,6 +294,8 @@ impl GrantHealth {
         let expired = self.token_expires_at.is_some_and(|end| end <= now);
         if self.needs_reconnect {
             "the user must connect again; `grant import` takes their new tokens"
+        } else if self.refreshable && !self.provider_refreshes {
+            "the operator must say where tokens are refreshed: `provider add` the provider again, with --token-url and --client-id"
         } else if self.last_failure.as_ref().is_some_and(|failure| failure.code.blames_the_app()) {
             "the operator must repair the app's registration at the provider"
         } else if expired && !self.refreshable {

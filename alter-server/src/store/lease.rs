@@ -125,6 +125,11 @@ pub(super) fn failure(code: Option<&str>, detail: Option<&str>) -> Option<Refres
     Some(RefreshFailure::new(code, detail.unwrap_or_default()))
 }
 
+/// Whether the provider's definition says what a refresh needs to know.
+pub(super) fn refreshes(provider: Option<&Provider>) -> bool {
+    provider.is_some_and(|provider| provider.refreshing().is_some())
+}
+
 /// Whether this version of the grant can be refreshed at all; `at` is the vault's own time.
 pub(super) fn decide_possible(
     begin: &BeginRefresh,
@@ -150,7 +155,7 @@ pub(super) fn decide_possible(
     if grant.refresh_token.is_none() {
         return impossible(FailureCode::NotRefreshable, "the grant has no refresh token");
     }
-    if provider.is_none_or(|provider| provider.refreshing().is_none()) {
+    if !refreshes(provider) {
         let text = "the provider's settings have no token_url or no client_id";
         return impossible(FailureCode::NotRefreshable, text);
     }

@@ -374,9 +374,16 @@ pub(crate) async fn what_cannot_be_refreshed_says_why(world: &World) {
         assert_eq!(failure.code, FailureCode::NotRefreshable);
         assert!(failure.detail.contains(why), "{failure}");
     }
+    let next_step = async || {
+        let health = world.store.grant_health(key.app_id, good.grant_id).await.unwrap();
+        (health.provider_refreshes, health.next_step(world.clock.now()))
+    };
+    assert_eq!(next_step().await, (true, "nothing"));
     world.put_google(key.app_id, "api.example.com").await;
     let Begun::Impossible(failure) = world.begin(good).await else { panic!() };
     assert!(failure.detail.contains("token_url"), "{failure}");
+    let (refreshes, step) = next_step().await;
+    assert!(!refreshes && step.contains("`provider add`") && step.contains("--token-url"), "{step}");
     assert!(matches!(world.begin(CredentialVersion { generation: 2, ..good }).await, Begun::Moved));
 }
 

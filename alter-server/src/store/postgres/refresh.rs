@@ -338,17 +338,19 @@ pub(super) async fn health(sql: &Client, app_id: AppId, id: GrantId) -> Result<G
          r.failures, coalesce(greatest(r.not_before, b.not_before), 0), \
          g.refused_generation IS NOT DISTINCT FROM g.generation, g.needs_reconnect, g.reconnect_reason, ",
         now!(),
-        " FROM grants g LEFT JOIN refreshes r ON r.app_id = g.app_id AND r.grant_id = g.id \
+        ", g.provider_id FROM grants g LEFT JOIN refreshes r ON r.app_id = g.app_id AND r.grant_id = g.id \
          LEFT JOIN refresh_backoff b ON b.app_id = g.app_id AND b.provider_id = g.provider_id \
          WHERE g.app_id = $1 AND g.id = $2"
     );
     let row = maybe_row(sql, text, params![app_id, id]).await?.ok_or(StoreError::NotFound("grant"))?;
     let refreshable = get(&row, 2)?;
+    let provider = providers::load(sql, app_id, &get(&row, 17)?).await?;
     Ok(GrantHealth {
         grant_id: id,
         generation: count(&row, 0)?,
         token_generation: get(&row, 1)?,
         refreshable,
+        provider_refreshes: lease::refreshes(provider.as_ref()),
         token_expires_at: maybe_instant(&row, 3)?,
         obtained_at: maybe_instant(&row, 4)?,
         last_used_at: maybe_instant(&row, 5)?,

@@ -295,7 +295,7 @@ pub(super) fn health(sql: &Connection, app_id: AppId, id: GrantId) -> Result<Gra
             "SELECT g.generation, g.token_generation, g.refresh_token IS NOT NULL, g.token_expires_at, g.obtained_at, \
              g.last_used_at, g.last_good_at, r.last_refreshed_at, r.last_failed_at, r.failure_code, r.failure_detail, \
              r.failures, max(ifnull(r.not_before, 0), ifnull(b.not_before, 0)), \
-             g.refused_generation IS g.generation, g.needs_reconnect, g.reconnect_reason \
+             g.refused_generation IS g.generation, g.needs_reconnect, g.reconnect_reason, g.provider_id \
              FROM grants g LEFT JOIN refreshes r ON r.app_id = g.app_id AND r.grant_id = g.id \
              LEFT JOIN refresh_backoff b ON b.app_id = g.app_id AND b.provider_id = g.provider_id \
              WHERE g.app_id = ?1 AND g.id = ?2",
@@ -304,11 +304,13 @@ pub(super) fn health(sql: &Connection, app_id: AppId, id: GrantId) -> Result<Gra
             let (code, detail): (Option<String>, Option<String>) = (row.get(9)?, row.get(10)?);
             let refreshable = row.get(2)?;
             let pause: i64 = row.get(12)?;
-            Ok(GrantHealth {
+            let provider: ProviderId = row.get(16)?;
+            let health = GrantHealth {
                 grant_id: id,
                 generation: count(row, 0)?,
                 token_generation: row.get(1)?,
                 refreshable,
+                provider_refreshes: false,
                 token_expires_at: maybe_instant(row, 3)?,
                 obtained_at: maybe_instant(row, 4)?,
                 last_used_at: maybe_instant(row, 5)?,
@@ -321,9 +323,12 @@ pub(super) fn health(sql: &Connection, app_id: AppId, id: GrantId) -> Result<Gra
                 refused: row.get(13)?,
                 needs_reconnect: row.get(14)?,
                 reconnect_reason: row.get(15)?,
-            })
+            };
+            Ok((health, provider))
         });
-    found.optional()?.ok_or(StoreError::NotFound("grant"))
+    let (health, provider) = found.optional()?.ok_or(StoreError::NotFound("grant"))?;
+    let provider = providers::load(sql, app_id, &provider)?;
+    Ok(GrantHealth { provider_refreshes: lease::refreshes(provider.as_ref()), ..health })
 }
 
 /// Grants whose refresh token has not been used for long and that are not in a pause of their own, oldest first; `at` is the vault's own time.
