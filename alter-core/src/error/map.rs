@@ -145,7 +145,8 @@ fn by_code(code: &Code, status: StatusCode, body: &ErrorBody) -> Option<Kind> {
         | Code::IdempotencyKeyBodyMismatch
         | Code::IdempotencyKeyAgentRevoked
         | Code::IdempotencyKeyAgentInactive
-        | Code::IdentityProviderInactive => Kind::Conflict(Conflict::Other),
+        | Code::IdentityProviderInactive
+        | Code::IdentityGroupNameAmbiguous => Kind::Conflict(Conflict::Other),
         Code::ApprovalDenied => Kind::Approval(Approval::Denied),
         Code::ApprovalExpired => Kind::Approval(Approval::Expired),
         Code::ApprovalExecutionFailed => Kind::Approval(Approval::ExecutionFailed),

@@ -158,6 +158,8 @@ codes! {
     ProviderContractRepairRequired = "provider_contract_repair_required", 409;
     /// The identity provider is switched off.
     IdentityProviderInactive = "identity_provider_inactive", 409;
+    /// Two groups of the identity provider have the same name.
+    IdentityGroupNameAmbiguous = "identity_group_name_ambiguous", 409;
     /// The name is held by another agent.
     AgentNameExists = "agent_name_exists", 409;
     /// The agent was changed meanwhile.
@@ -191,8 +193,21 @@ codes! {
     UserLimitsRequireProxy = "user_limits_require_proxy", 400;
     /// A constraint that is not a subset of the key's scopes, or malformed.
     ConstraintNotNarrowing = "constraint_not_narrowing", 400;
+    /// An agent is to act for a user, and no user was named.
+    AgentRequiresUserToken = "agent_requires_user_token", 400;
+    /// An agent's key asked for a delegation to another agent.
+    AgentCannotDelegateToOtherAgent = "agent_cannot_delegate_to_other_agent", 400;
+    /// A scope outside of what the operator allowed.
+    ScopeNotAllowed = "scope_not_allowed", 400;
+    /// An origin that is malformed, or that nobody registered for the app.
+    InvalidOrigin = "invalid_origin", 400;
+    /// A return URL that is malformed, or whose origin nobody registered for the app. Ours.
+    InvalidReturnUrl = "invalid_return_url", 400;
     /// The body is not JSON of the documented form. Ours.
     InvalidRequest = "invalid_request", 400;
+    // 402: what was paid for.
+    /// The app has as many grants as it may have.
+    GrantLimitExceeded = "grant_limit_exceeded", 402;
     // 413, 422: the call as such.
     /// The body is larger than the vault takes. Ours.
     BodyTooLarge = "body_too_large", 413;

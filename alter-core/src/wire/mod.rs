@@ -12,13 +12,17 @@
 //! | [`token`] | `POST /sdk/token` |
 //! | [`report`] | the two reports after a provider call: audit row and scope mismatch |
 //! | [`grants`] | `grants/list` and `revoke` |
+//! | [`connect`] | `oauth/connect/session` and its poll |
+//! | [`auth`] | `auth/session` and `auth/poll`: signing a user in |
 //! | [`identity`] | `auth/verify-token` |
 //! | [`limit`] | rate-limit headers and `Retry-After` |
 //! | [`json`] | the JSON spelling that is signed |
 //! | [`url`] | what makes a URL unsafe |
 //! | [`secret`] | text that must not be printed, inside wire types |
 
+pub mod auth;
 pub mod code;
+pub mod connect;
 pub mod error;
 pub mod grants;
 pub mod header;
