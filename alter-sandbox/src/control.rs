@@ -17,8 +17,10 @@ use crate::{
     api::Call,
     counts::{AccountCounts, Counts, Owner},
     faults::{BadChange, Faults},
-    oauth,
+    oauth::AccountTokens,
     params::Params,
+    provider::Provider,
+    site::Site,
     state::{State as Remembered, World},
 };
 
@@ -44,8 +46,10 @@ impl Report {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Whose {
-    sub: String,
+    /// Left out: the id of whoever signs in under this name on the pages.
+    sub: Option<String>,
     account: String,
+    provider: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +75,14 @@ impl AccountReport {
     }
 }
 
+#[derive(Serialize)]
+struct TokensReport {
+    sub: String,
+    dead: bool,
+    #[serde(flatten)]
+    tokens: AccountTokens,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Advance {
@@ -82,6 +94,7 @@ pub(crate) fn routes() -> Router<Arc<World>> {
         .route("/", get(report).post(change))
         .route("/calls", get(calls))
         .route("/account", get(account).post(change_account))
+        .route("/tokens", get(tokens))
         .route("/connect", post(connect))
         .route("/disconnect", post(disconnect))
         .route("/advance", post(advance))
@@ -98,9 +111,16 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadChange> {
         .map_err(|error| BadChange::new(None, &format!("the body is not the JSON wanted: {error}"), &[]))
 }
 
-fn whose(body: &[u8]) -> Result<Owner, BadChange> {
-    let Whose { sub, account } = read(body)?;
-    named(sub, account)
+fn whose(world: &Arc<World>, whose: Whose) -> Result<(Provider, Owner), BadChange> {
+    let Whose { sub, account, provider } = whose;
+    let names = [Site::First, Site::Second].map(Site::id);
+    let site = match provider.as_deref() {
+        None | Some("sandbox") => Site::First,
+        Some("sandbox-two") => Site::Second,
+        Some(_) => return Err(BadChange::new(Some("provider"), "there is no such provider", &names)),
+    };
+    let sub = sub.unwrap_or_else(|| site.account_id(&account));
+    Ok((Provider::new(Arc::clone(world), site), named(sub, account)?))
 }
 
 fn named(sub: String, account: String) -> Result<Owner, BadChange> {
@@ -134,8 +154,7 @@ async fn account(
     State(world): State<Arc<World>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<AccountReport>, BadChange> {
-    let params = Params::parse(query.unwrap_or_default().as_bytes())
-        .map_err(|repeated| BadChange::new(Some(&repeated.0), "it occurs more than once", &[]))?;
+    let params = parsed(query)?;
     let wanted =
         |name: &str| params.get(name).ok_or_else(|| BadChange::new(Some(name), "it is missing", &[]));
     let owner = (wanted("sub")?.to_owned(), wanted("account")?.to_owned());
@@ -155,8 +174,8 @@ async fn change_account(
 }
 
 async fn connect(State(world): State<Arc<World>>, body: Bytes) -> Result<Response, BadChange> {
-    let (sub, account) = whose(&body)?;
-    let credential = oauth::connect(&world, &sub, &account);
+    let (provider, (sub, account)) = whose(&world, read(&body)?)?;
+    let credential = provider.connect(&sub, &account);
     let answer = json!({
         "access_token": credential.access_token,
         "refresh_token": credential.refresh_token,
@@ -168,9 +187,26 @@ async fn connect(State(world): State<Arc<World>>, body: Bytes) -> Result<Respons
 }
 
 async fn disconnect(State(world): State<Arc<World>>, body: Bytes) -> Result<Response, BadChange> {
-    let (sub, account) = whose(&body)?;
-    let ended = world.lock().ledger.disconnect(&sub, &account);
-    Ok(Json(json!({ "grants": ended })).into_response())
+    let (provider, (sub, account)) = whose(&world, read(&body)?)?;
+    Ok(Json(json!({ "grants": provider.disconnect(&sub, &account) })).into_response())
+}
+
+async fn tokens(
+    State(world): State<Arc<World>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<TokensReport>, BadChange> {
+    let params = parsed(query)?;
+    let owned = |name: &str| params.get(name).map(str::to_owned);
+    let account = owned("account").ok_or_else(|| BadChange::new(Some("account"), "it is missing", &[]))?;
+    let asked = Whose { sub: owned("sub"), account, provider: owned("provider") };
+    let (provider, (sub, account)) = whose(&world, asked)?;
+    let tokens = provider.tokens(&sub, &account);
+    Ok(Json(TokensReport { sub, dead: tokens.are_dead(), tokens }))
+}
+
+fn parsed(query: Option<String>) -> Result<Params, BadChange> {
+    Params::parse(query.unwrap_or_default().as_bytes())
+        .map_err(|repeated| BadChange::new(Some(&repeated.0), "it occurs more than once", &[]))
 }
 
 async fn advance(State(world): State<Arc<World>>, body: Bytes) -> Result<Response, BadChange> {

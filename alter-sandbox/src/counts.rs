@@ -41,6 +41,44 @@ pub struct Counts {
     pub discovery_calls: u64,
     /// Reads of the key set, refused and late ones included.
     pub jwks_calls: u64,
+    /// What happened in browsers, at all providers.
+    pub browser: BrowserCounts,
+    /// What happened at the revocation endpoints.
+    pub revocations: Revocations,
+}
+
+/// What happened at the authorization endpoints and on the pages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BrowserCounts {
+    /// Authorization requests of a known client.
+    pub authorize_calls: u64,
+    /// Names that were typed into a sign-in page.
+    pub sign_ins: u64,
+    /// Codes handed out.
+    pub approvals: u64,
+    /// Answers `access_denied`.
+    pub denials: u64,
+    /// Codes that were presented at the identity provider's token endpoint.
+    pub sign_in_token_calls: u64,
+}
+
+/// What happened at the revocation endpoints (RFC 7009).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Revocations {
+    /// Requests, whatever became of them.
+    pub calls: u64,
+    /// Access tokens revoked, each alone.
+    pub access_tokens: u64,
+    /// Refresh tokens revoked, each with everything of its grant.
+    pub refresh_tokens: u64,
+    /// Requests with a token that was never issued or is long forgotten; answered 200 all the same.
+    pub unknown_tokens: u64,
+    /// Requests refused in earnest.
+    pub refused: u64,
+    /// Requests on which a [`RevokeFault`](crate::RevokeFault) acted.
+    pub faults: u64,
 }
 
 /// Why refreshes were refused.
@@ -141,6 +179,8 @@ pub(crate) struct Tally {
     pub(crate) api_calls: u64,
     pub(crate) discovery_calls: u64,
     pub(crate) jwks_calls: u64,
+    pub(crate) browser: BrowserCounts,
+    pub(crate) revocations: Revocations,
     all: AccountCounts,
     accounts: Bounded<Owner, AccountCounts>,
 }
@@ -151,6 +191,8 @@ impl Tally {
             api_calls: 0,
             discovery_calls: 0,
             jwks_calls: 0,
+            browser: BrowserCounts::default(),
+            revocations: Revocations::default(),
             all: AccountCounts::default(),
             accounts: Bounded::new(ACCOUNTS),
         }
@@ -182,6 +224,8 @@ impl Tally {
             api_calls: self.api_calls,
             discovery_calls: self.discovery_calls,
             jwks_calls: self.jwks_calls,
+            browser: self.browser,
+            revocations: self.revocations,
         }
     }
 

@@ -8,10 +8,12 @@ use std::{
     process::ExitCode,
 };
 
-use alter_sandbox::{Faults, Sandbox, SandboxBuilder};
+use alter_sandbox::{Client, Faults, OauthEndpoints, Sandbox, SandboxBuilder};
 use serde_json::json;
 
-const USAGE: &str = "alter-sandbox [--listen 127.0.0.1:PORT] [--client ID:SECRET] [--faults JSON]
+const USAGE: &str =
+    "alter-sandbox [--listen 127.0.0.1:PORT] [--client ID:SECRET] [--sign-in-client ID:SECRET]
+              [--faults JSON]
 
 An OIDC identity provider, an OAuth provider and an API on loopback, until it is killed. The first line on
 standard output is a JSON object with their addresses and the OAuth client. JSON is an object of faults, as
@@ -46,6 +48,10 @@ fn builder(asked: Vec<String>) -> Result<SandboxBuilder, String> {
                 let (id, secret) = value.split_once(':').ok_or("--client is ID:SECRET")?;
                 builder.client(id, secret)
             }
+            "--sign-in-client" => {
+                let (id, secret) = value.split_once(':').ok_or("--sign-in-client is ID:SECRET")?;
+                builder.sign_in_client(id, secret)
+            }
             "--faults" => builder.faults(Faults::from_json(&value)?),
             _ => return Err(format!("{flag} is not known\n\n{USAGE}")),
         };
@@ -68,6 +74,7 @@ fn run(builder: SandboxBuilder) -> Result<(), String> {
 
 fn addresses(sandbox: &Sandbox) -> serde_json::Value {
     let (endpoints, client) = (sandbox.oauth_endpoints(), sandbox.client());
+    let second = sandbox.second_provider();
     json!({
         "addr": sandbox.addr().to_string(),
         "issuer": sandbox.issuer(),
@@ -78,6 +85,22 @@ fn addresses(sandbox: &Sandbox) -> serde_json::Value {
         "token_url": endpoints.token,
         "revoke_url": endpoints.revoke,
         "userinfo_url": endpoints.userinfo,
+        "client_id": client.client_id,
+        "client_secret": client.client_secret,
+        "sign_in": provider(&sandbox.sign_in_endpoints(), &sandbox.sign_in_client()),
+        "provider": provider(&endpoints, &client),
+        "second_provider": provider(&second.endpoints(), &second.client()),
+    })
+}
+
+fn provider(endpoints: &OauthEndpoints, client: &Client) -> serde_json::Value {
+    json!({
+        "issuer": endpoints.issuer,
+        "authorize_url": endpoints.authorize,
+        "token_url": endpoints.token,
+        "revoke_url": endpoints.revoke,
+        "userinfo_url": endpoints.userinfo,
+        "sign_out_url": endpoints.sign_out,
         "client_id": client.client_id,
         "client_secret": client.client_secret,
     })

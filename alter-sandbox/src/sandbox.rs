@@ -7,15 +7,17 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, middleware::map_response_with_state};
+use axum::{Extension, Router, middleware::map_response_with_state, routing::get};
 
 use crate::{
-    AccountCounts, Call, Client, Counts, Credential, Faults, OauthEndpoints, SandboxError, TokenAlgorithm,
-    TokenRequest, api, control, date, idp,
+    AccountCounts, Call, Client, Counts, Credential, Faults, OauthEndpoints, Provider, SandboxError,
+    TokenAlgorithm, TokenRequest, api, control, date, idp,
     keys::SIGNING,
     net::{self, Server},
-    oauth,
+    oauth::{self, Clients},
+    site::Site,
     state::World,
+    visit,
 };
 
 /// What a sandbox is to be before it starts. Made by [`Sandbox::builder`].
@@ -24,6 +26,7 @@ use crate::{
 pub struct SandboxBuilder {
     listen: SocketAddr,
     client: Option<Client>,
+    sign_in_client: Option<Client>,
     algorithms: Vec<TokenAlgorithm>,
     faults: Faults,
 }
@@ -37,7 +40,14 @@ impl SandboxBuilder {
 
     /// The pre-registered confidential OAuth client. By default `sandbox-client` with a random secret.
     pub fn client(mut self, client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
-        self.client = Some(Client { client_id: client_id.into(), client_secret: client_secret.into() });
+        self.client = Some(Client::new(Site::First, client_id.into(), client_secret.into()));
+        self
+    }
+
+    /// The pre-registered confidential client of the identity provider. By default `sandbox-sign-in` with a random
+    /// secret.
+    pub fn sign_in_client(mut self, client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
+        self.sign_in_client = Some(Client::new(Site::Idp, client_id.into(), client_secret.into()));
         self
     }
 
@@ -69,12 +79,22 @@ impl SandboxBuilder {
         }
         let (listener, local) =
             net::bind(addr).await.map_err(|source| SandboxError::Bind { addr, source })?;
-        let client = self.client.unwrap_or_else(Client::generate);
-        let world =
-            Arc::new(World::new(format!("http://{local}"), vec![client], self.algorithms, self.faults));
-        let router = Router::new()
-            .nest("/idp", idp::routes())
-            .nest("/oauth", oauth::routes())
+        let clients = Clients {
+            sign_in: self.sign_in_client.unwrap_or_else(|| Client::generate(Site::Idp)),
+            first: self.client.unwrap_or_else(|| Client::generate(Site::First)),
+            second: Client::generate(Site::Second),
+        };
+        let world = Arc::new(World::new(format!("http://{local}"), clients, self.algorithms, self.faults));
+        let mut router = Router::new();
+        for site in Site::ALL {
+            let routes = if site == Site::Idp { idp::routes() } else { oauth::routes() };
+            let opener = map_response_with_state((Arc::clone(&world), site), visit::opener);
+            router = router.nest(site.prefix(), routes.layer(opener).layer(Extension(site)));
+            // Where RFC 8414 §3.1 looks for it.
+            let path = format!("/.well-known/oauth-authorization-server{}", site.prefix());
+            router = router.route(&path, get(oauth::metadata).layer(Extension(site)));
+        }
+        let router = router
             .nest(api::PREFIX, api::routes(&world))
             .nest("/control", control::routes())
             .with_state(Arc::clone(&world))
@@ -103,6 +123,7 @@ impl Sandbox {
         SandboxBuilder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             client: None,
+            sign_in_client: None,
             algorithms: SIGNING.to_vec(),
             faults: Faults::default(),
         }
@@ -139,22 +160,49 @@ impl Sandbox {
     /// to change them. Below it: `GET /calls` lists what the API saw, as [`Call`]s;
     /// `GET /account?sub=&account=` answers [`AccountCounts`] and `faults`, the account's own or
     /// null; `POST /account` takes `{"sub", "account", "faults"}`; `POST /connect` and `POST /disconnect` take
-    /// `{"sub", "account"}` and `POST /advance` takes `{"seconds"}`, like the methods of these names.
+    /// `{"sub", "account"}` and, for the other provider, `"provider": "sandbox-two"`; `POST /advance` takes
+    /// `{"seconds"}`, like the methods of these names. `GET /tokens?account=` with `sub` and `provider` or
+    /// without answers `sub`, `dead` and [`AccountTokens`](crate::AccountTokens).
     #[must_use]
     pub fn control_url(&self) -> String {
         format!("{}/control", self.world.base)
     }
 
-    /// The OAuth provider's endpoints.
+    /// The endpoints of the OAuth provider `sandbox`.
     #[must_use]
     pub fn oauth_endpoints(&self) -> OauthEndpoints {
-        OauthEndpoints::at(&self.world.base)
+        OauthEndpoints::at(&self.world.base, Site::First)
     }
 
-    /// The pre-registered confidential client.
+    /// The pre-registered confidential client of the OAuth provider `sandbox`.
     #[must_use]
     pub fn client(&self) -> Client {
-        self.world.clients[0].clone()
+        self.world.clients.first.clone()
+    }
+
+    /// The pre-registered confidential client of the identity provider, for signing people in.
+    #[must_use]
+    pub fn sign_in_client(&self) -> Client {
+        self.world.clients.sign_in.clone()
+    }
+
+    /// The identity provider's endpoints for signing people in.
+    #[must_use]
+    pub fn sign_in_endpoints(&self) -> OauthEndpoints {
+        OauthEndpoints::at(&self.world.base, Site::Idp)
+    }
+
+    /// The OAuth provider `sandbox`.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        Provider::new(Arc::clone(&self.world), Site::First)
+    }
+
+    /// The OAuth provider `sandbox-two`: its own issuer, client, pages, cookie and accounts, at the same address. The API
+    /// takes the access tokens of both.
+    #[must_use]
+    pub fn second_provider(&self) -> Provider {
+        Provider::new(Arc::clone(&self.world), Site::Second)
     }
 
     /// Mints a token, honest or hostile.
@@ -182,18 +230,18 @@ impl Sandbox {
         self.world.lock().keys.retire();
     }
 
-    /// A user connects an account without a browser: the credential that the code flow would have issued, with
-    /// the scope `read write`.
+    /// A user connects an account at `sandbox` without a browser: the credential that the code flow would have
+    /// issued, with the scope `read write`.
     #[must_use]
     pub fn connect(&self, sub: &str, account: &str) -> Credential {
-        oauth::connect(&self.world, sub, account)
+        self.provider().connect(sub, account)
     }
 
-    /// A user withdraws their consent at the provider: every token of this account is dead from now on.
+    /// A user withdraws their consent at `sandbox`: every token of this account is dead from now on.
     /// Answers how many grants that were.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it changes")]
     pub fn disconnect(&self, sub: &str, account: &str) -> usize {
-        self.world.lock().ledger.disconnect(sub, account)
+        self.provider().disconnect(sub, account)
     }
 
     /// Registers a key that the API accepts as `Authorization: Bearer`, in `X-Api-Key`, as query `api_key`, and

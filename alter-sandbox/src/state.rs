@@ -14,7 +14,9 @@ use crate::{
     counts::{Owner, Tally},
     faults::Faults,
     keys::{KeyRing, KeySet, TokenAlgorithm},
-    oauth::{Client, Ledger},
+    oauth::{Clients, Ledger},
+    site::Site,
+    visit::Visits,
 };
 
 const API_KEYS: usize = 10_000;
@@ -28,8 +30,8 @@ pub(crate) struct World {
     /// `http://host:port`, without a slash at the end.
     pub(crate) base: String,
     pub(crate) clock: Clock,
-    /// Registered OAuth clients, the default one first.
-    pub(crate) clients: Vec<Client>,
+    /// One registered client for each provider.
+    pub(crate) clients: Clients,
     /// The algorithms whose keys are published.
     pub(crate) algorithms: Vec<TokenAlgorithm>,
     state: Mutex<State>,
@@ -42,6 +44,7 @@ pub(crate) struct State {
     pub(crate) tally: Tally,
     pub(crate) keys: KeyRing,
     pub(crate) ledger: Ledger,
+    pub(crate) visits: Visits,
     pub(crate) api_keys: Bounded<Digest, ApiKey>,
     pub(crate) calls: VecDeque<Call>,
 }
@@ -59,7 +62,7 @@ impl State {
 impl World {
     pub(crate) fn new(
         base: String,
-        clients: Vec<Client>,
+        clients: Clients,
         algorithms: Vec<TokenAlgorithm>,
         faults: Faults,
     ) -> Self {
@@ -69,6 +72,7 @@ impl World {
             tally: Tally::new(),
             keys: KeyRing::new(KeySet::generate()),
             ledger: Ledger::new(),
+            visits: Visits::new(),
             api_keys: Bounded::new(API_KEYS),
             calls: VecDeque::new(),
         };
@@ -81,7 +85,7 @@ impl World {
     }
 
     pub(crate) fn issuer(&self) -> String {
-        format!("{}/idp", self.base)
+        Site::Idp.issuer(&self.base)
     }
 }
 

@@ -4,7 +4,10 @@ use axum::http::{HeaderMap, HeaderName, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::form_urlencoded;
 
-use crate::state::{State as Remembered, World, sha256};
+use crate::{
+    site::Site,
+    state::{State as Remembered, World, sha256},
+};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -54,7 +57,9 @@ pub(super) fn identify(
     if headers.contains_key(header::AUTHORIZATION) {
         let value = single(headers, &header::AUTHORIZATION)?;
         if let Some(token) = credentials(value, "bearer") {
-            return match state.ledger.bearer(token, now_ms) {
+            // The API is the OAuth providers'. What the identity provider issues opens nothing here.
+            let bearer = state.ledger.bearer(token, now_ms);
+            return match bearer.filter(|bearer| bearer.site != Site::Idp) {
                 Some(user) => Some(Caller {
                     sub: user.sub,
                     account: Some(user.account),

@@ -1,9 +1,11 @@
 //! Faults as the control endpoint changes them: by the members of a JSON object.
 
+use std::str::FromStr;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Faults, TokenFault};
+use super::{AuthorizeFault, Faults, IdTokenFault, RevokeFault, TokenFault};
 
 /// Longest delay that can be asked for, in milliseconds: ten minutes.
 const MAX_DELAY_MS: u64 = 600_000;
@@ -14,7 +16,7 @@ const MAX_TIMES: u64 = 1_000_000;
 /// Longest error text, in bytes.
 const MAX_TEXT: usize = 1000;
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 27] = [
     "delay_ms",
     "expires_in",
     "rotate",
@@ -31,6 +33,17 @@ const FIELDS: [&str; 16] = [
     "api_status",
     "jwks_delay_ms",
     "jwks_status",
+    "authorize_fault",
+    "authorize_fault_times",
+    "authorize_delay_ms",
+    "granted_scope",
+    "remember_consent",
+    "coop",
+    "sign_in_coop",
+    "sign_in_fault",
+    "id_token_fault",
+    "revoke_fault",
+    "revoke_fault_times",
 ];
 
 impl Faults {
@@ -87,6 +100,29 @@ impl Faults {
             "ok_error" => self.ok_error = text(value).map_err(bad)?,
             "api_status" => self.api_status = status(value).map_err(bad)?,
             "jwks_status" => self.jwks_status = status(value).map_err(bad)?,
+            "authorize_fault_times" => {
+                self.authorize_fault_times = optional(value, MAX_TIMES).map_err(bad)?;
+            }
+            "authorize_delay_ms" => self.authorize_delay_ms = whole(value, MAX_DELAY_MS).map_err(bad)?,
+            "granted_scope" => {
+                self.granted_scope = if value.is_null() { None } else { Some(text(value).map_err(bad)?) };
+            }
+            "remember_consent" => self.remember_consent = boolean(value).map_err(bad)?,
+            "coop" => self.coop = boolean(value).map_err(bad)?,
+            "sign_in_coop" => self.sign_in_coop = boolean(value).map_err(bad)?,
+            "authorize_fault" => {
+                self.authorize_fault = fault(name, value, AuthorizeFault::ALL, AuthorizeFault::as_str)?;
+            }
+            "sign_in_fault" => {
+                self.sign_in_fault = fault(name, value, AuthorizeFault::ALL, AuthorizeFault::as_str)?;
+            }
+            "id_token_fault" => {
+                self.id_token_fault = fault(name, value, IdTokenFault::ALL, IdTokenFault::as_str)?;
+            }
+            "revoke_fault" => {
+                self.revoke_fault = fault(name, value, RevokeFault::ALL, RevokeFault::as_str)?;
+            }
+            "revoke_fault_times" => self.revoke_fault_times = optional(value, MAX_TIMES).map_err(bad)?,
             "token_fault" => {
                 self.token_fault =
                     value.as_str().unwrap_or_default().parse().map_err(|message: String| {
@@ -130,6 +166,20 @@ fn optional(value: &Value, max: u64) -> Result<Option<u64>, String> {
         return Ok(None);
     }
     whole(value, max).map(Some).map_err(|message| format!("{message}, or null for off"))
+}
+
+/// One of the faults that there are, by its name.
+fn fault<F: FromStr<Err = String> + Copy>(
+    field: &str,
+    value: &Value,
+    all: &[F],
+    name: impl Fn(F) -> &'static str,
+) -> Result<F, BadChange> {
+    let named = value.as_str().unwrap_or_default().parse();
+    named.map_err(|message: String| {
+        let names: Vec<_> = all.iter().map(|&fault| name(fault)).collect();
+        BadChange::new(Some(field), &message, &names)
+    })
 }
 
 fn boolean(value: &Value) -> Result<bool, String> {

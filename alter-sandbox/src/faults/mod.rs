@@ -1,10 +1,12 @@
 //! What goes wrong on demand.
 
+mod browser;
 mod change;
 mod token;
 
 use serde::Serialize;
 
+pub use browser::{AuthorizeFault, IdTokenFault, RevokeFault};
 pub(crate) use change::BadChange;
 pub use token::TokenFault;
 
@@ -67,6 +69,31 @@ pub struct Faults {
     pub jwks_delay_ms: u64,
     /// The status with which the key set is refused, if it is.
     pub jwks_status: Option<u16>,
+    /// How the authorization endpoints of both OAuth providers misbehave.
+    pub authorize_fault: AuthorizeFault,
+    /// How many answers `authorize_fault` still applies to. `None`: to all.
+    pub authorize_fault_times: Option<u64>,
+    /// The authorization endpoints, the identity provider's too, answer this many milliseconds late.
+    pub authorize_delay_ms: u64,
+    /// The scopes that the OAuth providers grant at most, separated by spaces, whatever was asked for and
+    /// ticked. `None`: all of them.
+    pub granted_scope: Option<String>,
+    /// Whether somebody who has consented once, has not taken it back and is asked for no more is sent on
+    /// without being asked again, unless the client says `prompt=consent`.
+    pub remember_consent: bool,
+    /// Whether everything a browser sees of the OAuth providers carries
+    /// `Cross-Origin-Opener-Policy: same-origin`, which cuts a popup off from whoever opened it.
+    pub coop: bool,
+    /// The same for the identity provider.
+    pub sign_in_coop: bool,
+    /// How the authorization endpoint of the identity provider misbehaves.
+    pub sign_in_fault: AuthorizeFault,
+    /// What is wrong with the ID tokens of the identity provider.
+    pub id_token_fault: IdTokenFault,
+    /// How the revocation endpoints misbehave.
+    pub revoke_fault: RevokeFault,
+    /// How many calls `revoke_fault` still applies to. `None`: to all.
+    pub revoke_fault_times: Option<u64>,
 }
 
 impl Default for Faults {
@@ -88,6 +115,17 @@ impl Default for Faults {
             api_status: None,
             jwks_delay_ms: 0,
             jwks_status: None,
+            authorize_fault: AuthorizeFault::None,
+            authorize_fault_times: None,
+            authorize_delay_ms: 0,
+            granted_scope: None,
+            remember_consent: false,
+            coop: false,
+            sign_in_coop: false,
+            sign_in_fault: AuthorizeFault::None,
+            id_token_fault: IdTokenFault::None,
+            revoke_fault: RevokeFault::None,
+            revoke_fault_times: None,
         }
     }
 }

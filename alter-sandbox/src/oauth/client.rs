@@ -8,9 +8,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::{Host, Url, form_urlencoded};
 
 use super::error::OauthError;
-use crate::{keys::random, params::Params, state::World};
+use crate::{keys::random, params::Params, site::Site, state::World};
 
-/// A confidential client. `Debug` does not show its secret.
+/// A confidential client of one of the sandbox's providers. `Debug` does not show its secret.
 ///
 /// Its redirect URIs are a pattern: any `http` or `https` address on `127.0.0.0/8`, `[::1]` or `localhost`, with
 /// any port and path, and without a fragment (RFC 8252 §7.3). The token endpoint then wants the very string
@@ -22,6 +22,7 @@ pub struct Client {
     pub client_id: String,
     /// `client_secret`, for HTTP Basic or the form.
     pub client_secret: String,
+    pub(crate) site: Site,
 }
 
 impl fmt::Debug for Client {
@@ -31,33 +32,62 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    pub(crate) fn generate() -> Self {
-        Self {
-            client_id: "sandbox-client".to_owned(),
-            client_secret: format!("sbx_cs_{}", hex::encode(random::<24>())),
-        }
+    pub(crate) fn new(site: Site, client_id: String, client_secret: String) -> Self {
+        Self { client_id, client_secret, site }
     }
 
-    pub(super) fn may_return_to(&self, redirect_uri: &str) -> bool {
-        let Ok(url) = Url::parse(redirect_uri) else { return false };
-        let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-            Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-            None => false,
+    pub(crate) fn generate(site: Site) -> Self {
+        let client_id = match site {
+            Site::Idp => "sandbox-sign-in",
+            Site::First => "sandbox-client",
+            Site::Second => "sandbox-two-client",
         };
-        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        loopback && plain && matches!(url.scheme(), "http" | "https")
+        Self::new(site, client_id.to_owned(), format!("sbx_cs_{}", hex::encode(random::<24>())))
     }
 }
 
+/// Clients, one for each provider.
+pub(crate) struct Clients {
+    pub(crate) sign_in: Client,
+    pub(crate) first: Client,
+    pub(crate) second: Client,
+}
+
+impl Clients {
+    pub(crate) fn of(&self, site: Site) -> &Client {
+        match site {
+            Site::Idp => &self.sign_in,
+            Site::First => &self.first,
+            Site::Second => &self.second,
+        }
+    }
+}
+
+/// Whether an answer may be sent to this address; the same for all clients, see [`Client`].
+pub(crate) fn may_return_to(redirect_uri: &str) -> bool {
+    let Ok(url) = Url::parse(redirect_uri) else { return false };
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    };
+    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    loopback && plain && matches!(url.scheme(), "http" | "https")
+}
+
 impl World {
-    pub(super) fn client(&self, client_id: &str) -> Option<&Client> {
-        self.clients.iter().find(|client| client.client_id == client_id)
+    pub(super) fn client(&self, site: Site, client_id: &str) -> Option<&Client> {
+        Some(self.clients.of(site)).filter(|client| client.client_id == client_id)
     }
 
     /// The client that sent this request, by HTTP Basic or by the form, never by both.
-    pub(super) fn authenticate(&self, headers: &HeaderMap, form: &Params) -> Result<&Client, OauthError> {
+    pub(crate) fn authenticate(
+        &self,
+        site: Site,
+        headers: &HeaderMap,
+        form: &Params,
+    ) -> Result<&Client, OauthError> {
         let (id, secret) = match (headers.get(header::AUTHORIZATION), form.get("client_secret")) {
             (Some(_), Some(_)) => {
                 let why = "the client authenticates by Basic or in the form, not both";
@@ -75,7 +105,7 @@ impl World {
             let why = "client_id is not the client that authenticated";
             return Err(OauthError::InvalidRequest(why.to_owned()));
         }
-        self.client(&id)
+        self.client(site, &id)
             .filter(|client| {
                 verify_slices_are_equal(client.client_secret.as_bytes(), secret.as_bytes()).is_ok()
             })

@@ -3,15 +3,22 @@
 //! Secrets are kept as SHA-256. Every code and token points to its grant, so that revoking a grant revokes all
 //! of them at once.
 
+use std::collections::HashSet;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
 
-use super::error::{DeadToken, OauthError};
+use super::{
+    Client,
+    error::{DeadToken, OauthError},
+};
 use crate::{
     bounded::Bounded,
     counts::Owner,
     faults::Faults,
     keys::random,
+    site::Site,
     state::{Digest, sha256},
 };
 
@@ -26,6 +33,7 @@ type GrantId = u64;
 
 /// A user's consent: one account, one client.
 struct Grant {
+    site: Site,
     client_id: String,
     sub: String,
     account: String,
@@ -57,15 +65,14 @@ struct Code {
 }
 
 /// An approved authorization request.
-pub(super) struct CodeRequest {
-    pub(super) client_id: String,
-    pub(super) redirect_uri: String,
+pub(crate) struct CodeRequest {
+    pub(crate) site: Site,
+    pub(crate) client_id: String,
+    pub(crate) redirect_uri: String,
     /// `BASE64URL(SHA256(verifier))`, RFC 7636 §4.2.
-    pub(super) challenge: String,
-    pub(super) nonce: Option<String>,
-    pub(super) sub: String,
-    pub(super) account: String,
-    pub(super) scope: String,
+    pub(crate) challenge: String,
+    pub(crate) scope: String,
+    pub(crate) identity: Identity,
 }
 
 /// What the token endpoint hands out.
@@ -112,6 +119,7 @@ impl Terms {
 /// Whom an access token stands for.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
+    pub(crate) site: Site,
     pub(crate) sub: String,
     pub(crate) account: String,
     pub(crate) scope: String,
@@ -140,7 +148,7 @@ impl Ledger {
     /// A new grant with its first tokens.
     pub(crate) fn grant(
         &mut self,
-        client_id: &str,
+        client: &Client,
         sub: &str,
         account: &str,
         scope: &str,
@@ -151,7 +159,8 @@ impl Ledger {
         self.grants.insert(
             id,
             Grant {
-                client_id: client_id.to_owned(),
+                site: client.site,
+                client_id: client.client_id.clone(),
                 sub: sub.to_owned(),
                 account: account.to_owned(),
                 scope: scope.to_owned(),
@@ -168,7 +177,7 @@ impl Ledger {
     }
 
     /// Remembers an approval and answers its code.
-    pub(super) fn approve(&mut self, request: CodeRequest, now_ms: i64) -> String {
+    pub(crate) fn approve(&mut self, request: CodeRequest, now_ms: i64) -> String {
         let code = secret("ac");
         let entry = Code { request, expires_ms: now_ms + CODE_LIFE_MS, redeemed: false, grant: None };
         self.codes.insert(sha256(code.as_bytes()), entry);
@@ -177,16 +186,16 @@ impl Ledger {
 
     /// Exchanges a code (RFC 6749 §4.1.3, RFC 7636 §4.6). One attempt uses it up, whatever comes of it; a second
     /// one revokes what the first was given (RFC 6749 §4.1.2).
-    pub(super) fn redeem(
+    pub(crate) fn redeem(
         &mut self,
         code: &str,
-        client_id: &str,
+        client: &Client,
         redirect_uri: &str,
         verifier: &str,
         terms: Terms,
     ) -> Result<(Issued, Identity), OauthError> {
         let digest = sha256(code.as_bytes());
-        let known = self.codes.get_mut(&digest).filter(|code| code.request.client_id == client_id);
+        let known = self.codes.get_mut(&digest).filter(|code| code.request.is_of(client));
         let Some(entry) = known else { return Err(OauthError::InvalidGrant("unknown code")) };
         if entry.redeemed {
             let issued = entry.grant;
@@ -206,13 +215,11 @@ impl Ledger {
         if verify_slices_are_equal(challenge.as_bytes(), entry.request.challenge.as_bytes()).is_err() {
             return Err(OauthError::InvalidGrant("code_verifier does not match"));
         }
-        let request = &entry.request;
-        let (sub, account) = (request.sub.clone(), request.account.clone());
-        let (scope, nonce) = (request.scope.clone(), request.nonce.clone());
+        let (identity, scope) = (entry.request.identity.clone(), entry.request.scope.clone());
         let id = self.next;
         entry.grant = Some(id);
-        let issued = self.grant(client_id, &sub, &account, &scope, terms);
-        Ok((issued, Identity { sub, account, nonce }))
+        let issued = self.grant(client, &identity.sub, &identity.account, &scope, terms);
+        Ok((issued, identity))
     }
 
     /// Spends a refresh token (RFC 6749 §6); with [`Terms::rotate`] the answer holds a new one and the old one is
@@ -220,7 +227,7 @@ impl Ledger {
     pub(super) fn refresh(
         &mut self,
         token: &str,
-        client_id: &str,
+        client: &Client,
         scope: Option<&str>,
         terms: Terms,
     ) -> Result<Issued, OauthError> {
@@ -229,7 +236,7 @@ impl Ledger {
             return Err(OauthError::DeadToken(DeadToken::Unknown));
         };
         let id = entry.grant;
-        let grant = self.grants.get_mut(&id).filter(|grant| grant.client_id == client_id);
+        let grant = self.grants.get_mut(&id).filter(|grant| grant.is_of(client));
         let Some(grant) = grant else { return Err(OauthError::DeadToken(DeadToken::Unknown)) };
         if grant.revoked {
             return Err(OauthError::DeadToken(DeadToken::Revoked));
@@ -268,21 +275,24 @@ impl Ledger {
 
     /// Revokes a token (RFC 7009 §2.1): an access token alone, with a refresh token the whole grant. An unknown
     /// token is no error (§2.2).
-    pub(super) fn revoke(&mut self, token: &str, client_id: &str) -> Result<(), OauthError> {
+    pub(super) fn revoke(&mut self, token: &str, client: &Client) -> Result<Revoked, OauthError> {
         let digest = sha256(token.as_bytes());
         let refresh = self.refresh.get(&digest).map(|token| token.grant);
         let access = self.access.get_mut(&digest);
-        let Some(id) = refresh.or(access.as_ref().map(|token| token.grant)) else { return Ok(()) };
-        let Some(grant) = self.grants.get_mut(&id) else { return Ok(()) };
-        if grant.client_id != client_id {
+        let Some(id) = refresh.or(access.as_ref().map(|token| token.grant)) else {
+            return Ok(Revoked::Unknown);
+        };
+        let Some(grant) = self.grants.get_mut(&id) else { return Ok(Revoked::Unknown) };
+        if !grant.is_of(client) {
             return Err(OauthError::InvalidGrant("the token was issued to another client"));
         }
         if let Some(access) = access {
             access.revoked = true;
+            Ok(Revoked::Access)
         } else {
             grant.revoked = true;
+            Ok(Revoked::Refresh)
         }
-        Ok(())
     }
 
     /// Whom this access token stands for, if it is good at `now_ms`.
@@ -291,22 +301,63 @@ impl Ledger {
         let grant = self.grants.get(&access.grant)?;
         let good = !access.revoked && !grant.revoked && now_ms < access.expires_ms;
         good.then(|| Bearer {
+            site: grant.site,
             sub: grant.sub.clone(),
             account: grant.account.clone(),
             scope: access.scope.clone(),
         })
     }
 
-    /// Revokes every grant of this account and answers how many there were.
-    pub(crate) fn disconnect(&mut self, sub: &str, account: &str) -> usize {
+    /// Revokes every grant of this account at the provider and answers how many there were.
+    pub(crate) fn disconnect(&mut self, site: Site, sub: &str, account: &str) -> usize {
         let mut ended = 0;
         for grant in self.grants.values_mut() {
-            if !grant.revoked && grant.sub == sub && grant.account == account {
+            if !grant.revoked && grant.site == site && grant.sub == sub && grant.account == account {
                 grant.revoked = true;
                 ended += 1;
             }
         }
         ended
+    }
+
+    /// Whether this user has already given the client all of this scope and not taken it back.
+    pub(crate) fn has_consent(&self, client: &Client, sub: &str, account: &str, scope: &str) -> bool {
+        self.grants.values().any(|grant| {
+            let granted: Vec<&str> = grant.scope.split(' ').collect();
+            !grant.revoked
+                && grant.is_of(client)
+                && (grant.sub.as_str(), grant.account.as_str()) == (sub, account)
+                && scope.split(' ').all(|asked| granted.contains(&asked))
+        })
+    }
+
+    /// What is left of an account's tokens.
+    pub(crate) fn tokens(&self, site: Site, sub: &str, account: &str, now_ms: i64) -> AccountTokens {
+        let mut tokens = AccountTokens::default();
+        let mut live = HashSet::new();
+        for (id, grant) in self.grants.iter() {
+            if grant.site == site && grant.sub == sub && grant.account == account {
+                tokens.grants += 1;
+                if !grant.revoked {
+                    live.insert(*id);
+                }
+            }
+        }
+        let access = self.access.values().filter(|token| live.contains(&token.grant));
+        let refresh = self.refresh.values().filter(|token| live.contains(&token.grant));
+        tokens.live_grants = count(live.iter());
+        tokens.live_access_tokens = count(access.filter(|token| !token.revoked && now_ms < token.expires_ms));
+        tokens.live_refresh_tokens = count(refresh.filter(|token| token.spent_ms.is_none()));
+        tokens
+    }
+
+    /// Puts an access token of another form in the place of the one just issued.
+    pub(crate) fn replace_access(&mut self, issued: &mut Issued, token: String) {
+        if let Some(access) = self.access.get(&sha256(issued.access_token.as_bytes())) {
+            let same = Access { grant: access.grant, scope: access.scope.clone(), ..*access };
+            self.access.insert(sha256(token.as_bytes()), same);
+        }
+        issued.access_token = token;
     }
 
     fn issue_access(&mut self, grant: GrantId, scope: &str, terms: Terms) -> String {
@@ -333,10 +384,63 @@ fn is_over(from_ms: i64, seconds: u64, now_ms: i64) -> bool {
 }
 
 /// The user who approved, for an ID token.
-pub(super) struct Identity {
-    pub(super) sub: String,
-    pub(super) account: String,
-    pub(super) nonce: Option<String>,
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) sub: String,
+    pub(crate) account: String,
+    pub(crate) nonce: Option<String>,
+    /// When they signed in: seconds since the Unix epoch.
+    pub(crate) auth_time: i64,
+    /// Whom the access token is for, where that was asked for.
+    pub(crate) audience: Option<String>,
+}
+
+/// What is left of the tokens that a provider issued for one account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AccountTokens {
+    /// Grants that were ever made, those that are over included.
+    pub grants: u64,
+    /// Grants that have not been revoked, neither by the user nor by the client nor by a reuse.
+    pub live_grants: u64,
+    /// Access tokens that the API still takes.
+    pub live_access_tokens: u64,
+    /// Refresh tokens that have neither been spent by a rotation nor revoked.
+    pub live_refresh_tokens: u64,
+}
+
+impl AccountTokens {
+    /// Whether nothing that was issued is good for anything any more.
+    #[must_use]
+    pub fn are_dead(&self) -> bool {
+        self.live_access_tokens == 0 && self.live_refresh_tokens == 0
+    }
+}
+
+/// What a revocation was the end of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revoked {
+    Access,
+    /// And with it everything of its grant.
+    Refresh,
+    /// Nothing: the token is unknown.
+    Unknown,
+}
+
+impl Grant {
+    fn is_of(&self, client: &Client) -> bool {
+        self.site == client.site && self.client_id == client.client_id
+    }
+}
+
+impl CodeRequest {
+    fn is_of(&self, client: &Client) -> bool {
+        self.site == client.site && self.client_id == client.client_id
+    }
+}
+
+fn count(things: impl Iterator) -> u64 {
+    u64::try_from(things.count()).unwrap_or(u64::MAX)
 }
 
 /// 256 random bits with a prefix that a search through logs finds.

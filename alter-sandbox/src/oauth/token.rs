@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::{
+    Client,
     error::{OauthError, Refusal},
     in_flight::InFlight,
     ledger::{Identity, Issued, Terms},
@@ -23,11 +24,13 @@ use crate::{
     mint::TokenRequest,
     net::Connection,
     params::{Params, Repeated},
+    site::{Site, email},
     state::{State as Remembered, World},
 };
 
 pub(super) async fn token(
     State(world): State<Arc<World>>,
+    Extension(site): Extension<Site>,
     Extension(connection): Extension<Connection>,
     headers: HeaderMap,
     body: Bytes,
@@ -40,7 +43,7 @@ pub(super) async fn token(
         let current = state.token_faults(in_flight.owner());
         let faults = current.clone();
         let fault = current.take_token_fault();
-        let answer = answer(&world, &mut state, (fault, &faults), &headers, form, in_flight.owner());
+        let answer = answer(&world, &mut state, (site, fault, &faults), &headers, form, in_flight.owner());
         (answer, fault, faults)
     };
     if faults.delay_ms > 0 {
@@ -53,7 +56,7 @@ pub(super) async fn token(
 fn answer(
     world: &World,
     state: &mut Remembered,
-    (fault, faults): (TokenFault, &Faults),
+    (site, fault, faults): (Site, TokenFault, &Faults),
     headers: &HeaderMap,
     form: Result<Params, Repeated>,
     owner: Option<&Owner>,
@@ -73,7 +76,10 @@ fn answer(
         }
         return spoil::instead(fault, faults, world.clock.now_ms()).unwrap_or_default();
     }
-    match form.map_err(OauthError::from).and_then(|form| carry_out(world, state, faults, headers, &form)) {
+    match form
+        .map_err(OauthError::from)
+        .and_then(|form| carry_out(world, state, (site, faults), headers, &form))
+    {
         Ok((mut body, forgiven)) => {
             record(state, Event::Refreshed { forgiven });
             spoil::members(fault, &mut body);
@@ -90,7 +96,7 @@ fn answer(
 fn carry_out(
     world: &World,
     state: &mut Remembered,
-    faults: &Faults,
+    (site, faults): (Site, &Faults),
     headers: &HeaderMap,
     form: &Params,
 ) -> Result<(Map<String, Value>, bool), OauthError> {
@@ -98,7 +104,7 @@ fn carry_out(
     if !content_type.starts_with(b"application/x-www-form-urlencoded") {
         return Err(OauthError::InvalidRequest("the body is application/x-www-form-urlencoded".to_owned()));
     }
-    let client_id = &world.authenticate(headers, form)?.client_id;
+    let client = world.authenticate(site, headers, form)?;
     let required =
         |name: &str| form.get(name).ok_or_else(|| OauthError::InvalidRequest(format!("{name} is missing")));
     let terms = Terms::of(faults, world.clock.now_ms());
@@ -106,17 +112,17 @@ fn carry_out(
         "authorization_code" => {
             let (code, redirect_uri) = (required("code")?, required("redirect_uri")?);
             let verifier = required("code_verifier")?;
-            let (issued, identity) = state.ledger.redeem(code, client_id, redirect_uri, verifier, terms)?;
+            let (issued, identity) = state.ledger.redeem(code, client, redirect_uri, verifier, terms)?;
             let openid = issued.scope.split(' ').any(|scope| scope == "openid");
             let mut body = body(issued);
             if openid {
-                body.insert("id_token".to_owned(), id_token(world, state, client_id, &identity).into());
+                body.insert("id_token".to_owned(), id_token(world, state, client, &identity).into());
             }
             Ok((body, false))
         }
         "refresh_token" => {
             let (token, scope) = (required("refresh_token")?, form.get("scope"));
-            let issued = state.ledger.refresh(token, client_id, scope, terms)?;
+            let issued = state.ledger.refresh(token, client, scope, terms)?;
             let forgiven = issued.forgiven;
             Ok((body(issued), forgiven))
         }
@@ -136,12 +142,11 @@ fn body(issued: Issued) -> Map<String, Value> {
 }
 
 /// OIDC Core 1.0 §2.
-fn id_token(world: &World, state: &Remembered, client_id: &str, identity: &Identity) -> String {
-    let mut request = TokenRequest::subject(&identity.sub)
-        .audience(client_id)
-        .email(super::userinfo::email(&identity.account));
+fn id_token(world: &World, state: &Remembered, client: &Client, identity: &Identity) -> String {
+    let mut request =
+        TokenRequest::subject(&identity.sub).audience(&client.client_id).email(email(&identity.account));
     if let Some(nonce) = &identity.nonce {
         request = request.claim("nonce", Value::from(nonce.as_str()));
     }
-    request.sign(&world.issuer(), world.clock.now(), &state.keys.current())
+    request.sign(&client.site.issuer(&world.base), world.clock.now(), &state.keys.current())
 }

@@ -15,14 +15,22 @@ async fn key_set(sandbox: &Sandbox) -> JwkSet {
 }
 
 /// The claims of a token that verifies against the published keys.
-async fn verify(sandbox: &Sandbox, token: &str) -> Result<Value, jsonwebtoken::errors::Error> {
+pub(super) async fn verify(sandbox: &Sandbox, token: &str) -> Result<Value, jsonwebtoken::errors::Error> {
+    verify_of(sandbox, &sandbox.issuer(), token).await
+}
+
+async fn verify_of(
+    sandbox: &Sandbox,
+    issuer: &str,
+    token: &str,
+) -> Result<Value, jsonwebtoken::errors::Error> {
     let keys = key_set(sandbox).await;
     let header = decode_header(token)?;
     let Some(jwk) = header.kid.as_deref().and_then(|kid| keys.find(kid)) else {
         return Err(jsonwebtoken::errors::ErrorKind::InvalidKeyFormat.into());
     };
     let mut validation = Validation::new(header.alg);
-    validation.set_issuer(&[sandbox.issuer()]);
+    validation.set_issuer(&[issuer]);
     validation.validate_aud = false;
     validation.validate_nbf = true;
     Ok(jsonwebtoken::decode(token, &DecodingKey::from_jwk(jwk)?, &validation)?.claims)
@@ -30,6 +38,10 @@ async fn verify(sandbox: &Sandbox, token: &str) -> Result<Value, jsonwebtoken::e
 
 pub(super) async fn verified(sandbox: &Sandbox, token: &str) -> Value {
     verify(sandbox, token).await.unwrap()
+}
+
+pub(super) async fn verified_of(sandbox: &Sandbox, issuer: &str, token: &str) -> Value {
+    verify_of(sandbox, issuer, token).await.unwrap()
 }
 
 async fn minted(sandbox: &Sandbox, query: &str) -> String {

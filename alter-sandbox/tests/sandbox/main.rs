@@ -3,12 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod browser;
 mod counts;
 mod faults;
 mod idp;
 mod oauth;
+mod pages;
 mod program;
+mod revocation;
 mod rotation;
+mod sign_in;
 mod token_faults;
 
 use alter_sandbox::Sandbox;

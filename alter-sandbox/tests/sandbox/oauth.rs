@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::{get, http, json, sandbox};
 
 const REDIRECT: &str = "http://127.0.0.1:9999/callback?keep=1";
-const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-long";
+pub(super) const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-long";
 
-fn challenge(verifier: &str) -> String {
+pub(super) fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes()))
 }
 
@@ -96,13 +96,17 @@ async fn the_code_flow_with_pkce_ends_in_a_credential_that_works() {
     assert_eq!((&body["token_type"], &body["expires_in"]), (&"Bearer".into(), &3600.into()));
     assert_eq!(body["scope"], "openid read");
 
-    let access = text(&body, "access_token");
+    let (access, provider) = (text(&body, "access_token"), sandbox.oauth_endpoints());
+    assert_eq!(value(&back, "iss"), provider.issuer);
     let me = json(get(&format!("{}/me", sandbox.api_url()), &access).await).await;
     assert_eq!((&me["sub"], &me["account"]), (&"user-1".into(), &"work".into()));
     let user = json(get(&sandbox.oauth_endpoints().userinfo, &access).await).await;
-    assert_eq!(user, serde_json::json!({"sub": "user-1", "account": "work", "email": "work@example.test"}));
+    assert_eq!(
+        user,
+        serde_json::json!({"sub": "user-1", "account": "work", "email": "work@example.test", "name": "work"})
+    );
 
-    let claims = super::idp::verified(&sandbox, &text(&body, "id_token")).await;
+    let claims = super::idp::verified_of(&sandbox, &provider.issuer, &text(&body, "id_token")).await;
     assert_eq!((&claims["sub"], &claims["nonce"]), (&"user-1".into(), &"n-1".into()));
     assert_eq!(claims["aud"], sandbox.client().client_id);
 }
@@ -150,7 +154,7 @@ async fn a_bad_authorization_request_goes_back_only_to_a_registered_address() {
         ("code_challenge_method", "plain", "invalid_request"),
         ("code_challenge", "short", "invalid_request"),
         ("response_type", "token", "unsupported_response_type"),
-        ("sandbox_sub", "", "access_denied"),
+        ("prompt", "none login", "invalid_request"),
     ] {
         let back = came_back(&authorize(&sandbox, &with(name, value)).await);
         assert_eq!((self::value(&back, "error").as_str(), self::value(&back, "code").as_str()), (error, ""));

@@ -1,4 +1,6 @@
-//! The identity provider: discovery (OIDC Discovery 1.0 §4), key set, tokens for any subject.
+//! The identity provider: discovery (OIDC Discovery 1.0 §4), key set, sign-in, tokens for any subject.
+
+mod token;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,16 +15,22 @@ use serde_json::{Value, json};
 
 use crate::{
     keys::{KeySet, TokenAlgorithm, jwk_set},
-    mint::TokenRequest,
-    oauth::OauthEndpoints,
+    mint::{DEFAULT_AUDIENCE, TokenRequest},
+    oauth::{authorize::authorize, describe, userinfo::userinfo},
     params::{Params, Repeated},
+    site::Site,
     state::World,
+    visit,
 };
 
 pub(crate) fn routes() -> Router<Arc<World>> {
     Router::new()
         .route("/.well-known/openid-configuration", get(discovery))
         .route("/jwks", get(jwks))
+        .route("/authorize", get(authorize))
+        .route("/token", post(token::token))
+        .route("/userinfo", get(userinfo).post(userinfo))
+        .merge(visit::routes())
         .route("/mint", get(mint))
         .route("/rotate", post(rotate))
         .route("/retire", post(retire))
@@ -38,26 +46,10 @@ pub(crate) fn rotate_keys(world: &World) -> String {
 
 async fn discovery(State(world): State<Arc<World>>) -> Response {
     world.lock().tally.discovery_calls += 1;
-    let issuer = world.issuer();
-    let oauth = OauthEndpoints::at(&world.base);
-    Json(json!({
-        "issuer": issuer,
-        "jwks_uri": format!("{issuer}/jwks"),
-        "authorization_endpoint": oauth.authorize,
-        "token_endpoint": oauth.token,
-        "revocation_endpoint": oauth.revoke,
-        "userinfo_endpoint": oauth.userinfo,
-        "response_types_supported": ["code"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported":
-            world.algorithms.iter().map(|alg| alg.as_str()).collect::<Vec<_>>(),
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "code_challenge_methods_supported": ["S256"],
-        "scopes_supported": ["openid", "read", "write"],
-        "claims_supported": ["sub", "email", "name", "groups"],
-    }))
-    .into_response()
+    let mut document = describe(&world, Site::Idp);
+    document["grant_types_supported"] = json!(["authorization_code"]);
+    document["scopes_supported"] = json!(["openid", "email", "profile", DEFAULT_AUDIENCE]);
+    Json(document).into_response()
 }
 
 async fn jwks(State(world): State<Arc<World>>) -> Response {
