@@ -1,6 +1,6 @@
 //! The store for many replicas: one PostgreSQL database (15 or newer) and any number of stateless processes.
 //!
-//! Each unit of work is one transaction (`lanes.rs` says how revocation and release are kept apart, and whose chain a row
+//! Each unit of work is one transaction (`lanes/unit.rs` says how revocation and release are kept apart, and whose chain a row
 //! joins); nothing that another replica can change is remembered between them. A database that does not answer makes
 //! [`StoreError::Unavailable`], and the next call tries anew: there is nothing to restart.
 //!
