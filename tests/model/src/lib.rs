@@ -4,13 +4,14 @@
 //! |---|---|
 //! | [`row`] | what the store does: the same rules that its two implementations are compared with, operation by operation |
 //! | [`provider`] | what the provider does with a refresh token: rotate, take the old one for a while, end the family |
-//! | [`world`] | three replicas that run flights, the network between them and the provider, and everything that can go wrong |
+//! | [`world`] | three replicas that run flights, the network between them and the provider |
+//! | [`action`] | everything that can happen, and what of it is something going wrong |
 //! | [`promise`] | what must hold in every state and in every step, by the names of design §3 |
 //! | [`search`] | visits all states, breadth first, and finds the shortest way to a broken promise |
 //! | [`broken`] | the protocol with one of its rules taken out: the search must find what that rule is for |
 //!
 //! The crate depends on nothing. Whether a refresh token that may be spent is presented again is not modelled but asked:
-//! [`Config::recovery`] is the vault's own function, handed in by `alter-server/tests/refresh_model.rs`.
+//! [`Config::recovery`] is the vault's own function, handed in by `alter-server/tests/refresh_model`.
 //!
 //! Why no model-checking crate: `stateright` (0.31) brings a web server and eleven more crates, and its "eventually"
 //! properties are not sound where paths join or form circles, which is where a protocol hangs. A breadth-first search is
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod broken;
 pub mod promise;
 pub mod provider;
@@ -25,9 +27,10 @@ pub mod row;
 pub mod search;
 pub mod world;
 
+pub use action::Action;
 pub use broken::Broken;
 pub use search::{Explored, Step, explore};
-pub use world::{Action, World};
+pub use world::World;
 
 /// Whether a refresh token that may be spent is presented again.
 ///
