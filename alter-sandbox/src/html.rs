@@ -20,6 +20,7 @@ label { display: block; margin: .5rem 0; }
 input[type=text] { display: block; box-sizing: border-box; width: 100%; padding: .5rem; font: inherit; }
 button { padding: .5rem 1rem; margin: .25rem .5rem .25rem 0; font: inherit; cursor: pointer; }
 ul { list-style: none; padding: 0; }
+a { color: inherit; }
 [role=alert] { border-left: .25rem solid; padding-left: .75rem; }
 ";
 

@@ -65,7 +65,9 @@ fn run(builder: SandboxBuilder) -> Result<(), String> {
     runtime.block_on(async {
         let sandbox = builder.start().await.map_err(|error| error.to_string())?;
         let mut out = io::stdout().lock();
-        writeln!(out, "{}", addresses(&sandbox))
+        // In one piece, for readers who take what the first read gives them.
+        let line = format!("{}\n", addresses(&sandbox));
+        out.write_all(line.as_bytes())
             .and_then(|()| out.flush())
             .map_err(|error| format!("standard output is closed: {error}"))?;
         pending().await
@@ -75,6 +77,9 @@ fn run(builder: SandboxBuilder) -> Result<(), String> {
 fn addresses(sandbox: &Sandbox) -> serde_json::Value {
     let (endpoints, client) = (sandbox.oauth_endpoints(), sandbox.client());
     let second = sandbox.second_provider();
+    let mut sign_in = provider(&sandbox.sign_in_endpoints(), &sandbox.sign_in_client());
+    // The identity provider revokes nothing.
+    sign_in.as_object_mut().map(|members| members.remove("revoke_url"));
     json!({
         "addr": sandbox.addr().to_string(),
         "issuer": sandbox.issuer(),
@@ -87,7 +92,7 @@ fn addresses(sandbox: &Sandbox) -> serde_json::Value {
         "userinfo_url": endpoints.userinfo,
         "client_id": client.client_id,
         "client_secret": client.client_secret,
-        "sign_in": provider(&sandbox.sign_in_endpoints(), &sandbox.sign_in_client()),
+        "sign_in": sign_in,
         "provider": provider(&endpoints, &client),
         "second_provider": provider(&second.endpoints(), &second.client()),
     })

@@ -3,7 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
-use crate::keys::{KeySet, TokenAlgorithm};
+use crate::{
+    keys::{KeySet, TokenAlgorithm},
+    state::World,
+};
 
 /// Audience of a minted token that names none.
 pub const DEFAULT_AUDIENCE: &str = "alter-dev";
@@ -130,6 +133,12 @@ impl TokenRequest {
     pub fn header(mut self, name: impl Into<String>, value: Value) -> Self {
         self.headers.push((name.into(), value));
         self
+    }
+
+    /// Signs with an algorithm that this world publishes a key for.
+    pub(crate) fn published(self, world: &World) -> Self {
+        let algorithm = world.algorithms.first().copied().unwrap_or_default();
+        self.algorithm(algorithm)
     }
 
     /// The compact serialisation (RFC 7515 §7.1), made at `now` (Unix seconds) by the identity provider `issuer`.

@@ -62,11 +62,11 @@ fn carry_out(
         || issued.scope.split(' ').any(|scope| scope == DEFAULT_AUDIENCE).then_some(DEFAULT_AUDIENCE);
     let audience = asked.or_else(by_scope).map(str::to_owned);
     let (keys, now, fault) = (state.keys.current(), world.clock.now(), state.faults.id_token_fault);
+    drop(state);
     if let Some(audience) = audience {
         let jwt = about(world, &identity).audience(audience).sign(&world.issuer(), now, &keys);
-        state.ledger.replace_access(&mut issued, jwt);
+        world.lock().ledger.replace_access(&mut issued, jwt);
     }
-    drop(state);
     let mut answer = Map::from_iter([
         ("access_token".to_owned(), issued.access_token.into()),
         ("token_type".to_owned(), "Bearer".into()),
@@ -108,11 +108,10 @@ fn id_token(
     request.sign(&world.issuer(), now, keys)
 }
 
-/// A token about whoever signed in, with an algorithm whose key is published.
+/// A token about whoever signed in.
 fn about(world: &World, identity: &Identity) -> TokenRequest {
-    let algorithm = world.algorithms.first().copied().unwrap_or_default();
     TokenRequest::subject(&identity.sub)
-        .algorithm(algorithm)
+        .published(world)
         .ttl(LIFE.into())
         .email(email(&identity.account))
         .name(display_name(&identity.account))

@@ -143,8 +143,10 @@ fn body(issued: Issued) -> Map<String, Value> {
 
 /// OIDC Core 1.0 §2.
 fn id_token(world: &World, state: &Remembered, client: &Client, identity: &Identity) -> String {
-    let mut request =
-        TokenRequest::subject(&identity.sub).audience(&client.client_id).email(email(&identity.account));
+    let mut request = TokenRequest::subject(&identity.sub)
+        .published(world)
+        .audience(&client.client_id)
+        .email(email(&identity.account));
     if let Some(nonce) = &identity.nonce {
         request = request.claim("nonce", Value::from(nonce.as_str()));
     }

@@ -27,7 +27,7 @@ use crate::{
     },
     params::Params,
     site::Site,
-    state::{Digest, State as Remembered, World},
+    state::{State as Remembered, World},
 };
 
 /// Longest name of an account that somebody may type, in bytes.
@@ -41,11 +41,9 @@ pub(crate) fn begin(
     request: AuthorizationRequest,
 ) -> Response {
     let site = request.target.site;
-    let (session, new_cookie) = match cookie::session(world, state, site, headers) {
-        Some(session) => (session, None),
-        None => cookie::begin(world, state, site),
-    };
-    let accounts = accounts(state, &session);
+    let known = cookie::session(world, state, site, headers);
+    let accounts = known.and_then(|digest| state.visits.sessions.get(&digest));
+    let accounts = accounts.map(|session| session.accounts.clone()).unwrap_or_default();
     let next = match first(world, state, &request, &accounts) {
         Ok(next) => next,
         Err(why) => {
@@ -53,15 +51,15 @@ pub(crate) fn begin(
             return redirect(StatusCode::FOUND, &location);
         }
     };
+    let (session, new_cookie) = match known {
+        Some(session) => (session, None),
+        None => cookie::begin(world, state, site),
+    };
     let id = URL_SAFE_NO_PAD.encode(random::<16>());
     state.visits.open.insert(id.clone(), Visit { session, request, account: None, answer: None });
     let mut response = go(world, state, &id, next, StatusCode::FOUND).into_response();
     response.headers_mut().extend(new_cookie.map(|cookie| (header::SET_COOKIE, cookie)));
     response
-}
-
-fn accounts(state: &Remembered, session: &Digest) -> Vec<SignedIn> {
-    state.visits.sessions.get(session).map(|session| session.accounts.clone()).unwrap_or_default()
 }
 
 /// Sends the browser to the next page, or back to the client.
@@ -201,8 +199,10 @@ pub(super) async fn pick(
     let (id, digest, request) = (found.id, found.digest, found.visit.request.clone());
     let account = form.params.get("account").unwrap_or_default();
     let who = found.session.accounts.iter().find(|known| known.account == account).cloned();
-    // Signed out in another tab, say.
-    let Some(who) = who else { return go(&world, &mut state, &id, Next::SignIn, StatusCode::SEE_OTHER) };
+    // Signed out in another tab, say. And a client that wants a sign-in gets one, whichever page was opened.
+    let Some(who) = who.filter(|_| !request.prompt.login) else {
+        return go(&world, &mut state, &id, Next::SignIn, StatusCode::SEE_OTHER);
+    };
     if let Some(session) = state.visits.sessions.get_mut(&digest) {
         session.sign_in(&who.account, who.at);
     }

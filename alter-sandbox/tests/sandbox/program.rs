@@ -46,6 +46,14 @@ async fn it_says_where_it_listens_and_serves_with_the_faults_and_the_client_it_w
     for name in ["issuer", "mint_url", "api_url", "authorize_url", "revoke_url", "userinfo_url"] {
         assert!(address(name).starts_with(&format!("http://{}/", address("addr"))));
     }
+    for provider in ["sign_in", "provider", "second_provider"] {
+        let issuer = said[provider]["issuer"].as_str().unwrap();
+        let discovery = format!("{issuer}/.well-known/openid-configuration");
+        let document = body(http().get(discovery).send().await.unwrap()).await;
+        assert_eq!(document["token_endpoint"], said[provider]["token_url"], "{provider}");
+        assert_eq!(document.get("revocation_endpoint"), said[provider].get("revoke_url"), "{provider}");
+        assert!(said[provider]["client_id"].is_string() && said[provider]["client_secret"].is_string());
+    }
 }
 
 #[test]

@@ -43,6 +43,11 @@ async fn a_person_signs_in_once_and_the_next_time_is_silent() {
     }
     let page = browser.sign_in_at_idp(&sandbox, &[("prompt", "login")]).await;
     assert!(page.is_at("/idp/signin"));
+    let mut around = page.url.clone();
+    around.set_path("/idp/accounts");
+    let accounts = browser.get(around).await;
+    let again = browser.submit(&accounts, &[("account", "user-1")]).await;
+    assert!(again.is_at("/idp/signin"), "there is no way around a sign-in that the client wants");
     browser.sign_in(&page, "user-2").await;
     let back = browser.sign_in_at_idp(&sandbox, &[]).await;
     let claims = verified(&sandbox, &text(&tokens(&sandbox, &back).await, "id_token")).await;
