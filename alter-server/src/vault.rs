@@ -39,6 +39,7 @@ use crate::{
         Store, StoreError,
         sqlite::{DATABASE_FILE, SqliteStore},
     },
+    web::{PublicUrl, Web},
 };
 
 /// Signed calls per minute and key when neither key nor app has a limit of its own.
@@ -83,6 +84,7 @@ pub struct VaultConfig {
     refresh_wait: Duration,
     refresh_lease: Duration,
     refresh_observer: Option<RefreshObserver>,
+    public_url: Option<PublicUrl>,
 }
 
 /// Where a vault's data is.
@@ -124,6 +126,7 @@ impl VaultConfig {
             refresh_wait: DEFAULT_REFRESH_WAIT,
             refresh_lease: refresh::LEASE,
             refresh_observer: None,
+            public_url: None,
         }
     }
 
@@ -163,6 +166,18 @@ impl VaultConfig {
     /// Is told of each step of a refresh. For tests that stop or kill a process at one of them.
     pub fn refresh_observer(mut self, observer: RefreshObserver) -> Self {
         self.refresh_observer = Some(observer);
+        self
+    }
+
+    /// Where browsers reach the vault: needed for its pages (connect, sign-in, wallet), which do not exist without it.
+    ///
+    /// ```
+    /// use alter_server::VaultConfig;
+    ///
+    /// let config = VaultConfig::new("/var/lib/alter").public_url("https://shop.example/vault".parse().unwrap());
+    /// ```
+    pub fn public_url(mut self, url: PublicUrl) -> Self {
+        self.public_url = Some(url);
         self
     }
 }
@@ -234,8 +249,16 @@ impl Vault {
     ///
     /// [`VaultError`] when there is no key ring, or the data folder or database cannot be used.
     pub async fn open(config: VaultConfig) -> Result<Self, VaultError> {
-        let VaultConfig { place, kek, clock, rate_limit, refresh_wait, refresh_lease, refresh_observer } =
-            config;
+        let VaultConfig {
+            place,
+            kek,
+            clock,
+            rate_limit,
+            refresh_wait,
+            refresh_lease,
+            refresh_observer,
+            public_url,
+        } = config;
         let folder = match &place {
             Place::Folder(folder) => {
                 private_folder(folder)?;
@@ -300,6 +323,7 @@ impl Vault {
             default_rate_limit: rate_limit,
             strangers: RowBudget::new(Arc::clone(&clock)),
             throttled: RowBudget::new(Arc::clone(&clock)),
+            web: Web::new(public_url, Arc::clone(&clock)),
             clock,
             calls: TaskTracker::new(),
             draining: AtomicBool::new(false),
@@ -440,6 +464,7 @@ pub(crate) struct Core {
     pub(crate) strangers: Arc<RowBudget>,
     /// Rows for calls over their key's limit.
     pub(crate) throttled: Arc<RowBudget>,
+    pub(crate) web: Web,
     calls: TaskTracker,
     draining: AtomicBool,
 }

@@ -32,6 +32,7 @@ use axum::{
 use http::StatusCode;
 
 pub(crate) use answer::Failure;
+pub(crate) use caller::body as read_body;
 pub(crate) use key::{KeyRoom, KnownKey};
 pub(crate) use limit::RowBudget;
 #[cfg(feature = "cli")]
