@@ -192,6 +192,19 @@ impl FailureCode {
         matches!(self, Self::InvalidClient | Self::Misconfigured)
     }
 
+    /// The provider is not at its best: the same question may be answered a little later.
+    #[must_use]
+    pub const fn is_passing(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited
+                | Self::ProviderUnavailable
+                | Self::Unreadable
+                | Self::NoAnswer
+                | Self::Unreachable
+        )
+    }
+
     /// All grants of the same OAuth client would fail in the same way, so all of them wait.
     #[must_use]
     pub const fn is_shared(self) -> bool {

@@ -31,6 +31,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const LONGEST_LIFE: f64 = 315_360_000.0;
 /// Longest token, in bytes (spec/01 §5.1).
 const MAX_TOKEN: usize = 8_192;
+/// Longest ID token that is read, in bytes.
+const MAX_ID_TOKEN: usize = 65_536;
 /// Most scopes of a grant.
 const MAX_SCOPES: usize = 1_000;
 
@@ -56,6 +58,8 @@ pub struct Tokens {
     pub expires_in: Option<Duration>,
     /// Scopes, if the answer names them.
     pub scopes: Option<Vec<String>>,
+    /// The ID token (OpenID Connect Core §3.1.3.3), if one came along.
+    pub id_token: Option<SecretString>,
 }
 
 /// Whether the refresh token that was presented may have been used up.
@@ -355,6 +359,11 @@ fn tokens(members: &BTreeMap<String, Loose>, now: Timestamp) -> Result<Tokens, &
             .map_err(|()| "the refresh token is not 1 to 8192 printable ASCII characters")?,
         expires_in: lifetime(members, now),
         scopes: scopes(members.get("scope").or_else(|| members.get("scopes"))),
+        // Who the account is can be found out otherwise: what is no token is left out, and loses nothing.
+        id_token: members.get("id_token").and_then(|token| match token {
+            Loose::Text(text) if text.expose_secret().len() <= MAX_ID_TOKEN => Some(text.clone()),
+            _ => None,
+        }),
     })
 }
 

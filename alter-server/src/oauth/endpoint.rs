@@ -3,11 +3,12 @@
 use std::{error::Error, fmt, sync::OnceLock, time::Duration};
 
 use alter_core::{clock::SharedClock, wire::url::is_loopback};
-use http::header;
+use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::{Client, redirect};
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
@@ -71,6 +72,18 @@ pub struct TokenAnswer {
     pub date: Option<Timestamp>,
 }
 
+/// An answer that came to its end.
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Zeroizing<Vec<u8>>,
+    /// The present moment as the provider's clock shows it.
+    pub(super) now: Timestamp,
+    pub(super) sent_at: Instant,
+    pub(super) arrived: Instant,
+    pub(super) date: Option<Timestamp>,
+}
+
 /// Asks token endpoints.
 ///
 /// `https` only, `http` on loopback; no redirects, no cookies, nothing asked twice. Each call has a connection of its own:
@@ -107,7 +120,7 @@ impl TokenEndpoint {
     }
 
     /// The client for this address.
-    fn client(&self, loopback: bool) -> Result<&Client, TokenFailure> {
+    pub(super) fn client(&self, loopback: bool) -> Result<&Client, TokenFailure> {
         let place = if loopback { &self.loopback } else { &self.outside };
         if let Some(client) = place.get() {
             return Ok(client);
@@ -145,35 +158,10 @@ impl TokenEndpoint {
         let unsent = |code, why: &str| TokenFailure::new(code, why, Spent::No);
         let url = endpoint_url(asked.refreshing.token_url)
             .map_err(|error| unsent(FailureCode::NotRefreshable, &format!("token_url: {error}")))?;
-        let Form { body, authorization, scrub } =
-            form::write(asked).map_err(|why| unsent(FailureCode::NotRefreshable, why))?;
-        let host = url.host_str().unwrap_or_default().to_owned();
-        let client = self.client(is_loopback(&url))?;
-        let mut request = client
-            .post(url)
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(body);
-        if let Some(authorization) = authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
-
-        let sent_at = Instant::now();
-        let deadline = sent_at + self.limits.whole;
-        let mut answer = timeout_at(deadline, request.send())
-            .await
-            .map_err(|_| TokenFailure::new(FailureCode::NoAnswer, "no answer in time", Spent::Maybe))?
-            .map_err(|error| unanswered(&error))?;
-        let ours = self.clock.now();
-        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
-        let date = classify::date(&headers);
-        if let Some(date) = date {
-            self.offsets.observe(&host, date, ours);
-        }
-        let now = self.offsets.their_time(&host, ours);
-        let body = self.body(&mut answer, deadline).await;
-        let arrived = Instant::now();
-        let body = body.map_err(|what| classify::without_body(status, &headers, now, what))?;
+        let (Form { body, authorization }, scrub) =
+            form::refresh(asked).map_err(|why| unsent(FailureCode::NotRefreshable, why))?;
+        let answered = self.ask(url, Form { body, authorization }, self.limits.whole).await?;
+        let Answered { status, headers, body, now, sent_at, arrived, date } = answered;
         let tokens = classify(&Answer { status, headers: &headers, body: &body }, now, &scrub)?;
         Ok(TokenAnswer {
             access_token: tokens.access_token,
@@ -184,6 +172,52 @@ impl TokenEndpoint {
             arrived,
             date,
         })
+    }
+
+    /// Posts a form once and reads the whole answer, for at most `patience`.
+    pub(super) async fn ask(
+        &self,
+        url: Url,
+        form: Form,
+        patience: Duration,
+    ) -> Result<Answered, TokenFailure> {
+        let client = self.client(is_loopback(&url))?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let mut request = client
+            .post(url)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.body);
+        if let Some(authorization) = form.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        self.send(request, &host, patience).await
+    }
+
+    /// Sends a request once and reads the whole answer, for at most `patience`.
+    pub(super) async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        host: &str,
+        patience: Duration,
+    ) -> Result<Answered, TokenFailure> {
+        let sent_at = Instant::now();
+        let deadline = sent_at + patience;
+        let mut answer = timeout_at(deadline, request.send())
+            .await
+            .map_err(|_| TokenFailure::new(FailureCode::NoAnswer, "no answer in time", Spent::Maybe))?
+            .map_err(|error| unanswered(&error))?;
+        let ours = self.clock.now();
+        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+        let date = classify::date(&headers);
+        if let Some(date) = date {
+            self.offsets.observe(host, date, ours);
+        }
+        let now = self.offsets.their_time(host, ours);
+        let body = self.body(&mut answer, deadline).await;
+        let arrived = Instant::now();
+        let body = body.map_err(|what| classify::without_body(status, &headers, now, what))?;
+        Ok(Answered { status, headers, body, now, sent_at, arrived, date })
     }
 
     /// The whole body, or why not.

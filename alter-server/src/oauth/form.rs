@@ -1,31 +1,54 @@
-//! The request of RFC 6749 §6. Scope is not sent again: without it the same scopes are meant, and some providers refuse it.
+//! What is posted to a token endpoint.
+
+use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::HeaderValue;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use super::{RefreshCall, Scrub};
 use crate::domain::{ClientAuth, RESERVED_MEMBERS};
 
-/// What is sent, and what of it must not be shown.
+/// What is sent.
 pub(super) struct Form {
     /// `application/x-www-form-urlencoded`; its memory is wiped.
     pub(super) body: Bytes,
     /// Only with [`ClientAuth::Basic`].
     pub(super) authorization: Option<HeaderValue>,
-    pub(super) scrub: Scrub,
 }
 
-/// Writes the request. An error says what the provider's settings lack.
-pub(super) fn write(asked: &RefreshCall<'_>) -> Result<Form, &'static str> {
+/// Who asks.
+pub(super) struct Client<'a> {
+    pub(super) id: &'a str,
+    pub(super) auth: ClientAuth,
+    pub(super) secret: Option<&'a SecretString>,
+}
+
+/// Writes the request of RFC 6749 §6. Scope is not sent again: without it the same scopes are meant, and some providers
+/// refuse it. An error says what the provider's settings lack.
+pub(super) fn refresh(asked: &RefreshCall<'_>) -> Result<(Form, Scrub), &'static str> {
     let refreshing = asked.refreshing;
     let refresh_token = asked.refresh_token.expose_secret();
     if refresh_token.is_empty() {
         return Err("there is no refresh token");
     }
-    let secret = match (refreshing.client_auth, asked.client_secret) {
+    let client =
+        Client { id: refreshing.client_id, auth: refreshing.client_auth, secret: asked.client_secret };
+    let members = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+    write(&client, members, &refreshing.settings.extra, vec![refresh_token])
+}
+
+/// Writes a request with the client's proof and the provider's further members; what must not be shown of it are `hidden`
+/// and the client's secret.
+pub(super) fn write<'a>(
+    client: &Client<'a>,
+    mut members: Vec<(&'a str, &'a str)>,
+    extra: &'a BTreeMap<String, String>,
+    hidden: Vec<&'a str>,
+) -> Result<(Form, Scrub), &'static str> {
+    let secret = match (client.auth, client.secret) {
         (ClientAuth::None, _) => None,
         (ClientAuth::Post | ClientAuth::Basic, Some(secret)) => Some(secret.expose_secret()),
         (ClientAuth::Post | ClientAuth::Basic, None) => {
@@ -34,23 +57,22 @@ pub(super) fn write(asked: &RefreshCall<'_>) -> Result<Form, &'static str> {
             );
         }
     };
-    let mut members = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
     let mut authorization = None;
-    let mut hidden = vec![refresh_token];
-    hidden.extend(secret);
     let basic;
-    if let (ClientAuth::Basic, Some(secret)) = (refreshing.client_auth, secret) {
-        basic = basic_credentials(refreshing.client_id, secret);
+    let mut hidden: Vec<&str> = hidden;
+    hidden.extend(secret);
+    if let (ClientAuth::Basic, Some(secret)) = (client.auth, secret) {
+        basic = basic_credentials(client.id, secret);
         let mut value = HeaderValue::try_from(format!("Basic {}", *basic))
             .map_err(|_| "the client's credentials do not fit into a header")?;
         value.set_sensitive(true);
         authorization = Some(value);
         hidden.push(&basic);
     } else {
-        members.push(("client_id", refreshing.client_id));
+        members.push(("client_id", client.id));
         members.extend(secret.map(|secret| ("client_secret", secret)));
     }
-    for (name, value) in &refreshing.settings.extra {
+    for (name, value) in extra {
         if !RESERVED_MEMBERS.contains(&name.as_str()) {
             members.push((name, value));
         }
@@ -60,7 +82,7 @@ pub(super) fn write(asked: &RefreshCall<'_>) -> Result<Form, &'static str> {
     let mut form = form_urlencoded::Serializer::new(String::with_capacity(size));
     form.extend_pairs(members);
     let body = Bytes::from_owner(Zeroizing::new(form.finish().into_bytes()));
-    Ok(Form { body, authorization, scrub: Scrub::new(hidden) })
+    Ok((Form { body, authorization }, Scrub::new(hidden)))
 }
 
 /// Both halves form-encoded, then joined (RFC 6749 §2.3.1).

@@ -1,4 +1,6 @@
-//! Token endpoints: asking one for the next access token (RFC 6749 §6), and what its answer means.
+//! An app as the client of an OAuth provider: sending a person there ([`authorization_url`]), redeeming the code
+//! ([`TokenEndpoint::exchange`], RFC 6749 §4.1.3), finding out which account it is ([`TokenEndpoint::account`]), asking for
+//! the next access token ([`TokenEndpoint::refresh`], §6), and what the answers mean.
 //!
 //! [`TokenEndpoint`] sends; [`classify()`] judges, and is pure: status, headers and bytes in, tokens or a typed failure out. Real
 //! providers answer in many ways that no standard knows. What we know of them is a table there, each row with its source.
@@ -10,8 +12,11 @@
 //!
 //! Nothing here knows the store, grants or leases.
 
+mod account;
+mod authorize;
 mod classify;
 mod endpoint;
+mod exchange;
 mod form;
 mod loose;
 mod offset;
@@ -19,7 +24,10 @@ mod scrub;
 #[cfg(test)]
 mod tests;
 
+pub use account::AccountFailure;
+pub use authorize::{Authorization, authorization_url};
 pub use classify::{Answer, Spent, TokenFailure, Tokens, classify};
 pub use endpoint::{Limits, RefreshCall, TokenAnswer, TokenEndpoint};
+pub use exchange::{CodeCall, Exchanged};
 pub use offset::ClockOffsets;
 pub use scrub::Scrub;
