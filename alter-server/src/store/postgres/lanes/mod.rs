@@ -5,7 +5,7 @@
 //! several lanes share a flush of the database's log (PostgreSQL does that by itself), which is why nothing is batched here, and
 //! why one unit's error, deadlock or rollback touches no other.
 //!
-//! Why that keeps revocation and release apart, and what goes out together, says [`unit`].
+//! Why that keeps revocation and release apart, and what goes out together, says [`mod@unit`].
 
 mod unit;
 
