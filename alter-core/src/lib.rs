@@ -32,6 +32,8 @@
 //! | a client for an application, an agent, one user | [`App`], [`Agent`], [`UserClient`] |
 //! | its settings, such as where the vault is | [`Builder`] |
 //! | a call, and its answer | [`RequestBuilder`], [`AlterResponse`] |
+//! | connecting an account, and again when it broke | [`App::connect_session`], [`App::connect_session_for`] |
+//! | doing so without web pages, signing in | [`ConnectBuilder::connect_with`], [`App::authenticate_with`] |
 //! | the caller's identity, followed through tasks | [`scope`] |
 //! | what can go wrong | [`Error`], [`Kind`], [`error`] |
 //! | what an error becomes in a service of yours | [`answer`] |
@@ -52,6 +54,7 @@
 //! | Feature | Default | What it adds |
 //! |---|---|---|
 //! | `reqwest` | yes | the network transport; without it the builder wants services of yours |
+//! | `terminal` | no | `connect()` and `authenticate()` for people at a terminal: browser, URL, QR code |
 //! | `jwt` | no | the verifier of users' JWTs |
 //! | `otel` | no | `traceparent` from the current OpenTelemetry span on calls to the vault |
 #![forbid(unsafe_code)]
@@ -70,10 +73,14 @@ pub mod wire;
 
 #[cfg(feature = "reqwest")]
 pub use client::Network;
+#[cfg(feature = "terminal")]
+pub use client::Terminal;
 pub use client::{
     Addressed, Agent, AgentBuilder, AlterResponse, App, AppBuilder, Body, BoxError, Builder, ByGrant,
-    ByProvider, CallerType, DEFAULT_BODY_LIMIT, Grants, ListGrants, NoAddress, Pages, RequestBuilder,
-    ResponseBody, RevokeGrant, UserClient,
+    ByProvider, CallerType, ConnectBuilder, ConnectEvent, ConnectHandle, ConnectProgress, ConnectSession,
+    ConnectWait, Connected, DEFAULT_BODY_LIMIT, Grants, HeadlessConnect, HeadlessSignIn, ListGrants,
+    NoAddress, Pages, RequestBuilder, ResponseBody, RevokeGrant, SignInSession, SignInWait, SignedIn,
+    UserClient,
 };
 pub use error::{Error, Kind, Recovery, Retry};
 pub use user_token::{MAX_TOKEN_LEN, TokenFormatError, UserToken};

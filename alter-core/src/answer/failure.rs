@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{Answer, Refusal};
 
 use crate::error::{
-    Ambiguous, Approval, Auth, Conflict, Error, Grant, InvalidInput, Kind, Policy, Provider, Retry, Throttle,
-    Transport,
+    Ambiguous, Approval, Auth, Conflict, Connect, Error, Grant, InvalidInput, Kind, Policy, Provider, Retry,
+    Throttle, Transport,
 };
 
 /// Pause that is asked for when the other side named none.
@@ -61,10 +61,18 @@ impl From<&Error> for Answer {
                 "the service is shutting down: try again shortly",
             )
             .retry_after(DEFAULT_RETRY),
-            // The developer's or the operator's to mend; the caller can do nothing.
-            Kind::InvalidInput(_) | Kind::Conflict(_) | Kind::Connect(_) | Kind::Unsupported { .. } => {
-                Self::internal()
+            Kind::Connect(Connect::Denied) => {
+                forbidden("connection_denied", "the connection was refused: connect the account to go on")
             }
+            Kind::Connect(Connect::TimedOut { .. } | Connect::Flow { .. }) => forbidden(
+                "connection_required",
+                "the connection was not completed: connect the account again",
+            ),
+            // The developer's or the operator's to mend; the caller can do nothing.
+            Kind::InvalidInput(_)
+            | Kind::Conflict(_)
+            | Kind::Connect(Connect::Configuration)
+            | Kind::Unsupported { .. } => Self::internal(),
         }
     }
 }

@@ -5,12 +5,15 @@ use std::future::Future;
 use http::Method;
 use secrecy::SecretString;
 
-use super::{AgentBuilder, Builder, Client, Grants, NoAddress, RequestBuilder, UserClient};
+use super::{
+    AgentBuilder, Builder, Client, ConnectBuilder, ConnectHandle, Grants, NoAddress, RequestBuilder,
+    UserClient,
+};
 use crate::{
     UserToken,
     error::Error,
     scope::{self, Identity, ScopeKey, Scoped},
-    wire::limit::RateLimit,
+    wire::{limit::RateLimit, secret::SecretText},
 };
 
 /// The client of a managed agent: calls third-party APIs with what was granted or delegated to the agent.
@@ -53,6 +56,26 @@ impl Agent {
     #[must_use]
     pub fn grants(&self) -> Grants {
         Grants::new(self.0.clone(), None)
+    }
+
+    /// Starts a connect session: the page on which a person gives access to an account.
+    pub fn connect_session(&self) -> ConnectBuilder {
+        ConnectBuilder::new(self.0.clone(), None)
+    }
+
+    /// Starts the connect session that follows from an error: for its provider, for its agent if it names one, and as a
+    /// repair of the same grant where the credential is what broke (spec/03 §1.3). See [`Error::needs_connection`].
+    ///
+    /// An error that does not say which provider it is about, as after a call by grant id, needs a
+    /// [`provider`](ConnectBuilder::provider).
+    pub fn connect_session_for(&self, error: &Error) -> ConnectBuilder {
+        ConnectBuilder::after(self.0.clone(), None, error)
+    }
+
+    /// Polls a session of which only the token is at hand: the one that was given to a browser, on another replica.
+    #[must_use]
+    pub fn connect_handle(&self, token: SecretText) -> ConnectHandle {
+        ConnectHandle::new(self.0.clone(), token)
     }
 
     /// As [`App::verify_user_token`](crate::App::verify_user_token).

@@ -5,12 +5,15 @@ use std::future::Future;
 use http::Method;
 use secrecy::SecretString;
 
-use super::{AppBuilder, Builder, Client, Grants, NoAddress, RequestBuilder, UserClient};
+use super::{
+    AppBuilder, Builder, Client, ConnectBuilder, ConnectHandle, Grants, HeadlessSignIn, NoAddress,
+    RequestBuilder, SignInSession, UserClient,
+};
 use crate::{
     UserToken,
     error::Error,
     scope::{self, Identity, ScopeKey, Scoped},
-    wire::limit::RateLimit,
+    wire::{limit::RateLimit, secret::SecretText},
 };
 
 /// The client of an application: calls third-party APIs on behalf of the application's users.
@@ -59,6 +62,69 @@ impl App {
     #[must_use]
     pub fn grants(&self) -> Grants {
         Grants::new(self.0.clone(), None)
+    }
+
+    /// Starts a connect session: the page on which a person gives access to an account.
+    pub fn connect_session(&self) -> ConnectBuilder {
+        ConnectBuilder::new(self.0.clone(), None)
+    }
+
+    /// Starts the connect session that follows from an error: for its provider, for its agent if it names one, and as a
+    /// repair of the same grant where the credential is what broke (spec/03 §1.3). See [`Error::needs_connection`].
+    ///
+    /// ```no_run
+    /// # async fn f(app: alter_core::App, error: alter_core::Error) -> Result<String, alter_core::Error> {
+    /// let session = app.connect_session_for(&error).return_url("https://shop.example/done").create().await?;
+    /// Ok(session.url().to_owned())
+    /// # }
+    /// ```
+    ///
+    /// An error that does not say which provider it is about, as after a call by grant id, needs a
+    /// [`provider`](ConnectBuilder::provider).
+    pub fn connect_session_for(&self, error: &Error) -> ConnectBuilder {
+        ConnectBuilder::after(self.0.clone(), None, error)
+    }
+
+    /// Polls a session of which only the token is at hand: the one that was given to a browser, on another replica.
+    #[must_use]
+    pub fn connect_handle(&self, token: SecretText) -> ConnectHandle {
+        ConnectHandle::new(self.0.clone(), token)
+    }
+
+    /// Signs a user in when it is awaited, from a program that has no web pages: opens the browser on this machine, with a
+    /// few lines on the terminal, and waits (spec/03 §2.2). What comes of it is a client that is bound to the user; this
+    /// one stays as it is.
+    ///
+    /// ```no_run
+    /// # async fn f(app: alter_core::App) -> Result<(), alter_core::Error> {
+    /// let user = app.authenticate().await?;
+    /// let grants = user.client().grants().list().send().await?;
+    /// # let _ = grants;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "terminal")]
+    pub fn authenticate(&self) -> HeadlessSignIn {
+        self.authenticate_on(crate::Terminal::new())
+    }
+
+    /// As [`authenticate`](Self::authenticate), on a terminal with settings of your own.
+    #[cfg(feature = "terminal")]
+    pub fn authenticate_on(&self, terminal: crate::Terminal) -> HeadlessSignIn {
+        HeadlessSignIn::on(self.0.clone(), terminal)
+    }
+
+    /// Signs a user in when it is awaited: gives the URL of the sign-in to `on_url`, and waits.
+    pub fn authenticate_with(&self, on_url: impl FnOnce(&str) + Send + 'static) -> HeadlessSignIn {
+        HeadlessSignIn::with(self.0.clone(), on_url)
+    }
+
+    /// Begins a sign-in whose page the person opens elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of the vault: no identity provider is set up, or it cannot be reached.
+    pub async fn sign_in_session(&self) -> Result<SignInSession, Error> {
+        SignInSession::begin(self.0.clone()).await
     }
 
     /// Asks the vault whose token it is: the `sub` of a token that the application's identity provider issued,

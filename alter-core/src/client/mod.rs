@@ -5,6 +5,7 @@ mod app;
 mod body;
 mod builder;
 mod challenge;
+mod connect;
 mod grants;
 mod identity;
 mod inject;
@@ -35,6 +36,12 @@ pub use agent::Agent;
 pub use app::App;
 pub use body::{Body, BoxError};
 pub use builder::{AgentBuilder, AppBuilder, Builder, CallerType};
+#[cfg(feature = "terminal")]
+pub use connect::Terminal;
+pub use connect::{
+    ConnectBuilder, ConnectEvent, ConnectHandle, ConnectProgress, ConnectSession, ConnectWait, Connected,
+    HeadlessConnect, HeadlessSignIn, SignInSession, SignInWait, SignedIn,
+};
 pub use grants::{Grants, ListGrants, Pages, RevokeGrant};
 pub use request::{Addressed, ByGrant, ByProvider, NoAddress, RequestBuilder};
 pub use response::{AlterResponse, DEFAULT_BODY_LIMIT, ResponseBody};

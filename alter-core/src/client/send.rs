@@ -137,7 +137,10 @@ async fn send<A: Addressed>(call: Call, address: A) -> Result<AlterResponse, Err
         account: by_provider.and_then(|by| by.account.clone()),
         label: by_provider.and_then(|by| by.label.clone()),
     };
-    let token = client.token(&question, &checked.actor, address.by_grant()).await?;
+    let token = client.token(&question, &checked.actor, address.by_grant()).await.map_err(|error| {
+        // So that a connect session can be started from the error, whatever the vault left out.
+        by_provider.iter().fold(error, |error, by| error.about_provider(&by.provider))
+    })?;
     let redactor = Arc::new(Redactor::new(&token, user.as_ref().map(crate::UserToken::expose)));
     checked.call_provider(token, redactor, permit).await
 }

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::wire::error::GrantCandidate;
+use crate::wire::{
+    connect::{DeclinedProvider, FailedGrant},
+    error::GrantCandidate,
+};
 
 /// The group of an [`Error`](crate::Error), with what a program can act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub enum Kind {
     Conflict(Conflict),
     /// Too many calls.
     Throttled(Throttle),
-    /// A connect session cannot start until configuration changes.
+    /// A connect session, or a sign-in, cannot start, or ended without what it was for.
     Connect(Connect),
     /// An approval ended without the call being made.
     Approval(Approval),
@@ -71,6 +74,8 @@ pub enum InvalidInput {
     UserToken,
     /// A filter of a list.
     Filter,
+    /// A setting of a connect session, or of the waiting for it.
+    Session,
     /// The answer's body is larger than the limit that was set for reading it.
     ResponseLimit,
 }
@@ -247,12 +252,40 @@ pub enum Throttle {
     Other,
 }
 
-/// Why a connect session cannot start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a connect session, or a sign-in, came to nothing (spec/03 §1.2, §2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Connect {
-    /// An operator must change the configuration; [`Error::code`](crate::Error::code) tells what.
+    /// It cannot start, or go on, until an operator changes the configuration; [`Error::code`](crate::Error::code)
+    /// tells what.
     Configuration,
+    /// The person said no. It is their choice: offer it again.
+    Denied,
+    /// The person did not come to an end in time.
+    TimedOut {
+        /// Which time was over.
+        reason: ConnectTimeout,
+        /// Providers that said no meanwhile, by their ids' order.
+        declined: Vec<DeclinedProvider>,
+    },
+    /// It failed, or the vault does not know it: start a new one. [`Error::code`](crate::Error::code) tells why if the
+    /// vault said so.
+    Flow {
+        /// The grants that did not come about, if it came as far as that.
+        failed: Vec<FailedGrant>,
+    },
+}
+
+/// Which time was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectTimeout {
+    /// That of the waiting. The person may still finish: wait again.
+    Deadline,
+    /// That of the session. A new one is needed.
+    SessionExpired,
+    /// That of the waiting, and the vault asked for a longer pause. Wait again, later.
+    Throttled,
 }
 
 /// How an approval ended.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{
     Error,
     kind::{
-        Ambiguous, Approval, Auth, Conflict, Connect, Grant, KeyScopes, Kind, Policy, Provider, Recovery,
-        Retry, Throttle,
+        Ambiguous, Approval, Auth, Conflict, Connect, ConnectTimeout, Grant, KeyScopes, Kind, Policy,
+        Provider, Recovery, Retry, Throttle,
     },
 };
 use crate::wire::{
@@ -184,12 +184,14 @@ pub(super) fn default_retry(kind: &Kind) -> Retry {
     match kind {
         Kind::Transport(_)
         | Kind::Conflict(Conflict::TokenRefresh)
+        | Kind::Connect(Connect::TimedOut { reason: ConnectTimeout::Throttled, .. })
         | Kind::Throttled(Throttle::Rate { .. }) => Retry::AfterBackoff,
         Kind::Throttled(Throttle::Quota) => Retry::AfterWindow,
         Kind::Grant(Grant::Ambiguous(_)) => Retry::Never,
         Kind::Auth(Auth::UserToken)
         | Kind::Grant(_)
         | Kind::Policy(Policy::StepUpRequired { .. })
+        | Kind::Connect(Connect::Denied | Connect::TimedOut { .. } | Connect::Flow { .. })
         | Kind::Provider(Provider::ScopeReauth { .. } | Provider::Unauthorized) => Retry::AfterUserAction,
         _ => Retry::Never,
     }

@@ -1,6 +1,7 @@
 //! The one error type of this crate (spec/02 §6): opaque and one word large, a [`Kind`] to match on, and methods for
 //! what a program wants to know.
 
+mod flow;
 mod kind;
 mod map;
 
@@ -9,8 +10,8 @@ use std::{error::Error as StdError, fmt, time::Duration};
 use http::{HeaderMap, StatusCode};
 
 pub use kind::{
-    Ambiguous, Approval, Auth, Conflict, Connect, Grant, InvalidInput, KeyScopes, Kind, Policy, Provider,
-    ProviderAnswer, Recovery, Retry, Throttle, Transport,
+    Ambiguous, Approval, Auth, Conflict, Connect, ConnectTimeout, Grant, InvalidInput, KeyScopes, Kind,
+    Policy, Provider, ProviderAnswer, Recovery, Retry, Throttle, Transport,
 };
 
 use crate::wire::{
@@ -129,6 +130,15 @@ impl Error {
         self
     }
 
+    /// Adds the provider that was asked for, where the vault did not repeat it.
+    pub(crate) fn about_provider(mut self, provider: &str) -> Self {
+        if self.needs_connection() {
+            let recovery = self.0.recovery.get_or_insert_default();
+            recovery.provider_id.get_or_insert_with(|| provider.to_owned());
+        }
+        self
+    }
+
     pub(crate) fn with_provider(mut self, answer: ProviderAnswer) -> Self {
         self.0.status = Some(answer.status);
         self.0.provider = Some(answer);
@@ -191,6 +201,17 @@ impl Error {
     #[must_use]
     pub fn needs_reauthorization(&self) -> bool {
         self.0.retry == Retry::AfterUserAction
+    }
+
+    /// Whether a connect session is the way on: the grant is missing, over, or lacks scopes. Make one with
+    /// [`App::connect_session_for`](crate::App::connect_session_for).
+    #[must_use]
+    pub fn needs_connection(&self) -> bool {
+        match &self.0.kind {
+            Kind::Grant(grant) => !matches!(grant, Grant::Ambiguous(_)),
+            Kind::Provider(provider) => matches!(provider, Provider::ScopeReauth { .. }),
+            _ => false,
+        }
     }
 
     /// What is known of the grant that must be repaired.

@@ -4,8 +4,10 @@
 mod addressing;
 mod answers;
 mod calls;
+mod connect;
 mod fixture;
 mod grants;
 mod lifecycle;
 mod reports;
 mod secrecy;
+mod sign_in;
