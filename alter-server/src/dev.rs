@@ -32,6 +32,8 @@ const SECRET_SLUG: &str = "sandbox-key";
 /// Users and their accounts.
 const USERS: [(&str, &[&str]); 2] =
     [("user-1", &["user-1@work"]), ("user-2", &["user-2@work", "user-2@home"])];
+/// What pages call their address when they are only served in process.
+const NOWHERE: &str = "http://localhost:8720";
 /// How long the printed users' tokens live.
 const TOKEN_TTL: i64 = 24 * 3_600;
 /// Development is not throttled: this is more than one machine can do.
@@ -215,6 +217,11 @@ impl Dev {
         let config = match std::num::NonZeroU32::new(RATE_LIMIT) {
             Some(limit) => VaultConfig::new(folder.path.as_path()).rate_limit_per_minute(limit),
             None => VaultConfig::new(folder.path.as_path()),
+        };
+        let public = if base_url.is_empty() { NOWHERE } else { &base_url };
+        let config = match public.parse() {
+            Ok(public) => config.public_url(public),
+            Err(_) => config,
         };
         let vault = Vault::open(configure(config)).await?;
         let sandbox = start_sandbox(&folder).await?;

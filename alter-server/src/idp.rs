@@ -14,7 +14,7 @@ use alter_core::{
     clock::SharedClock,
     jwt::{
         Algorithm, BoxFuture, ClaimNames, HttpKeys, JwtError, JwtVerifier, KeySource, KeySourceError,
-        TokenRules,
+        TokenRules, VerifiedUser,
     },
 };
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use quick_cache::sync::Cache;
 
 use crate::{
     domain::{AppConfig, AppId, Identity, IdpConfig},
+    signin::RelyingParty,
     store::{Store, StoreError},
 };
 
@@ -68,6 +69,8 @@ impl fmt::Display for TokenRefused {
 pub(crate) struct AppEntry {
     pub(crate) config: AppConfig,
     verifier: Option<JwtVerifier>,
+    /// The vault as a client of the app's identity provider, if the operator set it up.
+    pub(crate) relying_party: Option<RelyingParty>,
 }
 
 impl AppEntry {
@@ -78,14 +81,19 @@ impl AppEntry {
         };
         let token = UserToken::parse(token).map_err(TokenRefused::Form)?;
         let user = verifier.verify(token.expose()).await.map_err(TokenRefused::Jwt)?;
-        let read = |claim: &Option<String>, value: &Option<String>| claim.as_ref().and(value.clone());
-        Ok(Identity {
-            issuer: user.issuer.clone(),
-            subject: user.subject.clone(),
-            email: read(&idp.claims.email, &user.email),
-            name: read(&idp.claims.name, &user.display_name),
-            groups: if idp.claims.groups.is_some() { user.groups.clone() } else { Vec::new() },
-        })
+        Ok(identity(idp, &user))
+    }
+}
+
+/// What a verified token says, as far as the app's claims are mapped.
+pub(crate) fn identity(idp: &IdpConfig, user: &VerifiedUser) -> Identity {
+    let read = |claim: &Option<String>, value: &Option<String>| claim.as_ref().and(value.clone());
+    Identity {
+        issuer: user.issuer.clone(),
+        subject: user.subject.clone(),
+        email: read(&idp.claims.email, &user.email),
+        name: read(&idp.claims.name, &user.display_name),
+        groups: if idp.claims.groups.is_some() { user.groups.clone() } else { Vec::new() },
     }
 }
 
@@ -121,7 +129,7 @@ impl Apps {
     ) -> Result<Option<Arc<AppEntry>>, StoreError> {
         let Some(config) = store.app_config(app).await? else { return Ok(None) };
         let before = self.entries.get(&app);
-        let verifier = match before {
+        let verifier = match &before {
             Some(before) if before.config.idp == config.idp => before.verifier.clone(),
             _ => config.idp.as_ref().and_then(|idp| {
                 // What is stored was checked when it was set; should it not pass now, no token does.
@@ -132,7 +140,19 @@ impl Apps {
                     .ok()
             }),
         };
-        let entry = Arc::new(AppEntry { config, verifier });
+        let same = |before: &&Arc<AppEntry>| {
+            before.config.idp == config.idp && before.config.sign_in == config.sign_in
+        };
+        let relying_party = match (before.as_ref().filter(same), &config.idp, &config.sign_in) {
+            (Some(before), ..) => before.relying_party.clone(),
+            (None, Some(idp), Some(sign_in)) => RelyingParty::new(idp, sign_in, Arc::clone(&self.clock))
+                .inspect_err(
+                    |error| tracing::error!(%app, %error, "the stored sign-in settings cannot be used"),
+                )
+                .ok(),
+            (None, ..) => None,
+        };
+        let entry = Arc::new(AppEntry { config, verifier, relying_party });
         self.entries.insert(app, Arc::clone(&entry));
         Ok(Some(entry))
     }
@@ -186,7 +206,7 @@ pub async fn probe(idp: &IdpConfig) -> Result<(), InvalidIdp> {
     }
 }
 
-fn verifier(idp: &IdpConfig, clock: SharedClock) -> Result<JwtVerifier, InvalidIdp> {
+pub(crate) fn verifier(idp: &IdpConfig, clock: SharedClock) -> Result<JwtVerifier, InvalidIdp> {
     Ok(JwtVerifier::new(rules(idp)?, Arc::new(source(idp)), clock))
 }
 

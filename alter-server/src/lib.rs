@@ -86,6 +86,7 @@ mod api;
 pub mod audit;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod connect;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod domain;
@@ -96,7 +97,7 @@ mod refresh;
 pub mod resolve;
 pub mod seal;
 mod serve;
-#[allow(dead_code, reason = "on its way")]
+#[allow(dead_code, reason = "its callers are on their way")]
 mod signin;
 pub mod store;
 pub mod telemetry;
@@ -104,6 +105,7 @@ pub mod telemetry;
 pub mod testkit;
 pub mod transfer;
 mod vault;
+mod wallet;
 #[allow(dead_code, unused_imports, reason = "its pages are on their way")]
 mod web;
 

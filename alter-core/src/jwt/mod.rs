@@ -63,4 +63,4 @@ pub use self::{
     verifier::JwtVerifier,
 };
 #[cfg(feature = "reqwest")]
-pub use source::HttpKeys;
+pub use source::{Discovery, HttpKeys};

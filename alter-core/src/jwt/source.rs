@@ -8,7 +8,7 @@ use bytes::Bytes;
 mod http;
 
 #[cfg(feature = "reqwest")]
-pub use http::HttpKeys;
+pub use http::{Discovery, HttpKeys};
 
 /// A future behind a pointer, so that [`KeySource`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

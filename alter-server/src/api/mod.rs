@@ -42,7 +42,7 @@ use self::{
     answer::{Dressing, Reply},
     call::{Endpoint, serve},
 };
-use crate::{telemetry, vault::Core};
+use crate::{signin, telemetry, vault::Core};
 
 /// Every route of the vault.
 pub(crate) fn router(core: Arc<Core>) -> Router {
@@ -53,6 +53,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route(grants::LIST_PATH, post(timed::<list::List>))
         .route("/sdk/oauth/grants/{id}/revoke", post(timed::<revoke::Revoke>))
         .route(identity::VERIFY_TOKEN_PATH, post(timed::<verify_token::VerifyToken>))
+        .route(signin::CALLBACK_PATH, get(signin::callback))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .method_not_allowed_fallback(async || {

@@ -272,6 +272,11 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     if let Some(path) = kek_file {
         config = config.kek(KekSource::File(path));
     }
+    if let Command::Serve(serve) = &command
+        && let Some(url) = serve.public_url()
+    {
+        config = config.public_url(url);
+    }
     let vault = Vault::open(config).await?;
     let session = Session { admin: vault.admin(operator()), app };
     let done = match command {

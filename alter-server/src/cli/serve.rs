@@ -12,13 +12,17 @@ use tokio::{
 use super::{CliError, output::Output, proof::Retention};
 #[cfg(feature = "metrics")]
 use crate::telemetry::export::Exporter;
-use crate::{serve::asked_to_stop, vault::Vault};
+use crate::{PublicUrl, serve::asked_to_stop, vault::Vault};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// Where to listen. Plain HTTP: on other addresses than loopback put something in front that ends TLS
     #[arg(long, env = "ALTER_LISTEN", default_value = "127.0.0.1:8720", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Where browsers reach the vault: https, with the path that it is mounted under if there is one. Needed for its pages (connect,
+    /// wallet), unless it listens on loopback: then the address it listens on by default
+    #[arg(long, env = "ALTER_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<PublicUrl>,
     /// Where to show metrics as Prometheus text, at /metrics and without asking who reads: for loopback or a network of your own
     #[cfg(feature = "metrics")]
     #[arg(long, env = "ALTER_METRICS_LISTEN", value_name = "ADDR")]
@@ -31,6 +35,14 @@ pub(super) struct Serve {
 }
 
 impl Serve {
+    /// Where browsers reach the vault, if anywhere.
+    pub(super) fn public_url(&self) -> Option<PublicUrl> {
+        // A port that the system chooses is not known before the vault is open.
+        let local =
+            || (self.listen.port() != 0).then(|| format!("http://{}", self.listen).parse().ok()).flatten();
+        self.public_url.clone().or_else(local)
+    }
+
     pub(super) async fn run(self, vault: &Vault, json: bool) -> Result<Output, CliError> {
         let (listener, base_url) = bind(self.listen).await?;
         if !self.listen.ip().is_loopback() {
@@ -48,6 +60,10 @@ impl Serve {
         if let Some(url) = metrics_url {
             text.push_str(&format!("\nmetrics on {url}"));
             said["metrics_url"] = url.into();
+        }
+        if let Some(url) = self.public_url() {
+            text.push_str(&format!("\npages on {url}"));
+            said["public_url"] = url.to_string().into();
         }
         let ready = Output::one(&said, text);
         ready.print(json).map_err(|source| CliError::Io { what: "standard output".to_owned(), source })?;

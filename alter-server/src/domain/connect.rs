@@ -110,14 +110,14 @@ pub struct SessionRef {
 pub struct InvalidSessionRef;
 
 impl SessionRef {
-    fn bytes(self) -> [u8; 32] {
+    pub(crate) fn bytes(self) -> [u8; 32] {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(self.app_id.bytes());
         bytes[16..].copy_from_slice(self.id.bytes());
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (app_id, id) = (bytes.get(..16)?, bytes.get(16..32)?);
         Some(Self {
             app_id: AppId::from_uuid(uuid::Uuid::from_slice(app_id).ok()?),

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     audit::Action,
     domain::{AppId, ProviderId, UserId},
+    idp::AppEntry,
     store::{Browser, BrowserNote, StoreError},
     telemetry,
     vault::Core,
@@ -116,6 +117,11 @@ impl Visit {
     /// Who does this, for the trail.
     pub(crate) fn browser(&self, user: Option<UserId>) -> Browser {
         Browser { at: self.at, user, request_id: self.request_id, remote: self.remote.clone() }
+    }
+
+    /// An app as it is now. Pages have no call whose admission would notice an old configuration, so it is read again.
+    pub(crate) async fn app(&self, app: AppId) -> Result<Option<Arc<AppEntry>>, StoreError> {
+        self.core.apps.reload(app, &*self.core.store).await
     }
 
     /// The row of a remark, for a unit of work that writes it itself.

@@ -34,21 +34,8 @@ impl HttpKeys {
     /// [`KeySourceError`]: the issuer is not a permitted address, the document cannot be fetched, speaks for another
     /// issuer, or names a `jwks_uri` that is not `https` (`http` on loopback only for an issuer that is there too).
     pub async fn discover(issuer: &str) -> Result<Self, KeySourceError> {
-        let base = issuer_url(issuer).map_err(|fault| KeySourceError::Address(fault.to_string()))?;
-        let document = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-        let document = Self::at(&document)?;
-        let answer = get(&document.client, document.url.clone()).await?;
-        let found: Discovered = serde_json::from_slice(&answer).map_err(|_| {
-            KeySourceError::Invalid("it is not a discovery document with `issuer` and `jwks_uri`".into())
-        })?;
-        if found.issuer != issuer {
-            return Err(KeySourceError::OtherIssuer);
-        }
-        let keys = Self::at(&found.jwks_uri)?;
-        if keys.url.scheme() == "http" && base.scheme() != "http" {
-            return Err(insecure());
-        }
-        Ok(keys)
+        let found = Discovery::of(issuer).await?;
+        Self::at(found.checked(&found.jwks_uri)?.as_str())
     }
 
     /// The keys at `url`: what a discovery found earlier, or what the operator wrote down.
@@ -92,11 +79,57 @@ impl KeySource for HttpKeys {
     }
 }
 
-/// The members that matter here.
-#[derive(Deserialize)]
-struct Discovered {
-    issuer: String,
-    jwks_uri: String,
+/// What an issuer says about itself (OpenID Connect Discovery §3): the members that matter to a client that signs users in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Discovery {
+    /// The issuer: the one that was asked for, character for character.
+    pub issuer: String,
+    /// Where its keys are.
+    pub jwks_uri: String,
+    /// Where browsers are sent to sign in.
+    pub authorization_endpoint: Option<String>,
+    /// Where codes are redeemed.
+    pub token_endpoint: Option<String>,
+    /// How clients may prove who they are there; empty means `client_secret_basic`.
+    #[serde(default)]
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// Whether every answer to a browser names its issuer (RFC 9207 §3).
+    #[serde(default)]
+    pub authorization_response_iss_parameter_supported: bool,
+}
+
+impl Discovery {
+    /// Reads `{issuer}/.well-known/openid-configuration`, with the care of [`HttpKeys`].
+    ///
+    /// # Errors
+    ///
+    /// [`KeySourceError`]: the issuer is not a permitted address, the document cannot be fetched, or speaks for another
+    /// issuer (OpenID Connect Discovery §4.3).
+    pub async fn of(issuer: &str) -> Result<Self, KeySourceError> {
+        issuer_url(issuer).map_err(|fault| KeySourceError::Address(fault.to_string()))?;
+        let document = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let document = HttpKeys::at(&document)?;
+        let answer = get(&document.client, document.url.clone()).await?;
+        let found: Self = serde_json::from_slice(&answer).map_err(|_| {
+            KeySourceError::Invalid("it is not a discovery document with `issuer` and `jwks_uri`".into())
+        })?;
+        if found.issuer == issuer { Ok(found) } else { Err(KeySourceError::OtherIssuer) }
+    }
+
+    /// One of the document's addresses, as far as it may be used: `https` without user and password, `http` on loopback only
+    /// for an issuer that is there too.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySourceError::Address`].
+    pub fn checked(&self, address: &str) -> Result<Url, KeySourceError> {
+        let url =
+            Url::parse(address).map_err(|_| KeySourceError::Address("must be an absolute URL".into()))?;
+        let plain = url.username().is_empty() && url.password().is_none();
+        let downgraded = url.scheme() == "http" && !self.issuer.starts_with("http://");
+        if is_secure_or_loopback(&url) && plain && !downgraded { Ok(url) } else { Err(insecure()) }
+    }
 }
 
 async fn get(client: &Client, url: Url) -> Result<Bytes, KeySourceError> {
