@@ -98,6 +98,36 @@ pub enum HookShape {
     Okta,
 }
 
+/// The text names no shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a shape is one of generic, auth0, clerk, okta")]
+pub struct InvalidShape;
+
+impl HookShape {
+    /// Every shape.
+    pub const ALL: [Self; 4] = [Self::Generic, Self::Auth0, Self::Clerk, Self::Okta];
+
+    /// The text form.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::Auth0 => "auth0",
+            Self::Clerk => "clerk",
+            Self::Okta => "okta",
+        }
+    }
+
+    /// Reads the text form.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidShape`].
+    pub fn parse(text: &str) -> Result<Self, InvalidShape> {
+        Self::ALL.into_iter().find(|shape| shape.as_str() == text).ok_or(InvalidShape)
+    }
+}
+
 /// Somebody who tells of an app's users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HookSource {

@@ -112,6 +112,12 @@ pub struct Grant {
     pub revoked_at: Option<Timestamp>,
     /// Who revoked it.
     pub revoked_by: Option<String>,
+    /// The provider's stable id of the account; `None` for tokens that were moved in.
+    pub account_id: Option<String>,
+    /// The grant that this one ends with.
+    pub parent_grant_id: Option<GrantId>,
+    /// What the provider said when it was told that a revoked grant's tokens are to die, or that it never was reached.
+    pub provider_revocation: Option<String>,
 }
 
 /// One of several grants that an address matches.

@@ -29,7 +29,8 @@ pub use connect::{
     Leaving, Operation, Progress, Proof, SessionEnd, SessionKind, SessionRef, SessionUser, TokenDigest,
 };
 pub use event::{
-    DeadJob, GrantEvent, HookShape, HookSource, Job, NewHookSource, NewWebhook, Task, WebhookEndpoint,
+    DeadJob, GrantEvent, HookShape, HookSource, InvalidShape, Job, NewHookSource, NewWebhook, Task,
+    WebhookEndpoint,
 };
 pub use grant::{
     Address, Candidate, Grant, GrantFacts, GrantFilter, GrantKind, GrantPage, GrantStatus, ImportGrant,

@@ -1,6 +1,7 @@
 //! Decisions: pure functions from what was asked and what is there to what happens. Every store uses them, none has its own.
 
 mod backoff;
+mod connection;
 mod freshness;
 mod recovery;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod usable;
 use std::collections::BTreeSet;
 
 pub use backoff::{LONGEST_PAUSE, backoff};
+pub use connection::{ConnectionTarget, Sibling, admit_user, decide_connection, decide_repair, may_advance};
 pub use freshness::{FLOOR_SECONDS, Freshness, TokenTimes, freshness};
 pub use recovery::{Recovery, recovery};
 pub use usable::{KeptCredential, Usable, decide_usable};

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::StoreError;
-use crate::domain::{IdpConfig, Provider, SecretMaterial, ValueSource, is_credential_name};
+use crate::domain::{IdpConfig, Provider, SecretMaterial, SignInSettings, ValueSource, is_credential_name};
 
 /// A name of something that operators make.
 pub(super) fn name(name: &str, what: &str) -> Result<(), StoreError> {
@@ -57,6 +57,30 @@ pub(super) fn idp(idp: Option<&IdpConfig>) -> Result<(), StoreError> {
         return Err(StoreError::Invalid(text.to_owned()));
     }
     Ok(())
+}
+
+/// Where users sign in.
+pub(super) fn sign_in(
+    sign_in: Option<&SignInSettings>,
+    secret: Option<&SecretString>,
+) -> Result<(), StoreError> {
+    let text = match sign_in {
+        Some(settings) if settings.client_id.trim().is_empty() => "a sign-in needs a client id",
+        None if secret.is_some() => "a client secret needs a sign-in that it belongs to",
+        _ if secret.is_some_and(|secret| secret.expose_secret().is_empty()) => "the client secret is empty",
+        _ => return Ok(()),
+    };
+    Err(StoreError::Invalid(text.to_owned()))
+}
+
+/// A place that is told of changes: https, or http on loopback.
+pub(super) fn webhook_url(url: &str) -> Result<(), StoreError> {
+    if url.len() <= 2048 && crate::domain::endpoint_url(url).is_ok() {
+        return Ok(());
+    }
+    Err(StoreError::Invalid(
+        "a webhook's address is https (or http on loopback), without user name and fragment".to_owned(),
+    ))
 }
 
 /// The name of a managed secret.

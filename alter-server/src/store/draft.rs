@@ -2,10 +2,16 @@
 
 use aws_lc_rs::digest;
 
-use super::{AdmittedNote, CutCommand, RefusedCall, ReleaseCommand, ReportCommand, StoreError};
+use super::{
+    AdmittedNote, Browser, BrowserNote, CreateSession, CutCommand, HookMessage, RefusedCall, ReleaseCommand,
+    ReportCommand, StoreError,
+};
 use crate::{
     audit::{Action, AuditRow, Outcome, clean_url},
-    domain::{Admission, AppId, GrantFacts, Operator, Principal, ProviderId},
+    domain::{
+        Admission, AppId, GrantFacts, GrantId, JobId, Operator, PageSettings, Principal, ProviderId,
+        SessionKind, SessionRef, SignInSettings, UserId, UserStatus, WebhookId,
+    },
     seal::{Envelope, Field, SealContext, Sealed},
 };
 
@@ -49,6 +55,148 @@ pub(super) fn of_vault(app_id: AppId, at: jiff::Timestamp, action: Action) -> Au
     row.caller = Some("vault".to_owned());
     row.caller_type = Some("service".to_owned());
     row
+}
+
+/// The row of something that happened in a browser.
+pub(super) fn of_browser(browser: &Browser, app_id: AppId, action: Action) -> AuditRow {
+    let mut row = AuditRow::draft(app_id, browser.at, action, Outcome::Allowed);
+    row.caller_type = Some("browser".to_owned());
+    row.app_user_id = browser.user;
+    row.request_id = Some(browser.request_id);
+    row.remote.clone_from(&browser.remote);
+    row
+}
+
+/// The row that a page asks for.
+pub(super) fn of_browser_note(note: &BrowserNote) -> AuditRow {
+    let mut row = of_browser(&note.browser, note.app_id, note.action);
+    if let Some(code) = &note.code {
+        row.outcome = Outcome::Refused;
+        row.code = Some(code.as_str().to_owned());
+    }
+    row.provider = note.provider.as_ref().map(|provider| provider.as_str().to_owned());
+    row.detail.clone_from(&note.detail);
+    row
+}
+
+/// The row of a session that an app asks for.
+pub(super) fn of_new_session(command: &CreateSession) -> AuditRow {
+    let mut row = of_call(&command.admission, Action::SessionCreated);
+    let kind = match command.kind {
+        SessionKind::Connect => "connect",
+        SessionKind::SignIn => "sign-in",
+    };
+    row.detail = Some(format!("{kind} session {}", command.id));
+    row.grant_id = command.asked.repair;
+    if let [only] = &*command.asked.providers {
+        row.provider = Some(only.as_str().to_owned());
+    }
+    row
+}
+
+/// The row of a grant that ends because `parent` did, by the row of the latter.
+pub(super) fn of_child(row: &AuditRow, parent: GrantId, facts: &GrantFacts) -> AuditRow {
+    let mut child = AuditRow::draft(row.app_id, row.at, Action::GrantRevoked, Outcome::Allowed);
+    child.key_id = row.key_id;
+    child.key_prefix.clone_from(&row.key_prefix);
+    child.caller.clone_from(&row.caller);
+    child.caller_type.clone_from(&row.caller_type);
+    child.actor_id = row.actor_id;
+    child.agent_id = row.agent_id;
+    child.app_user_id = row.app_user_id;
+    child.reason.clone_from(&row.reason);
+    child.request_id = row.request_id;
+    child.remote.clone_from(&row.remote);
+    child.detail = Some(format!("with its parent {parent}"));
+    describe(&mut child, facts);
+    child
+}
+
+/// A row of a user whose status changes, or of a grant that ends by that. `by` is what is known of whoever does it.
+pub(super) fn of_user_change(by: &AuditRow, action: Action, user: UserId, status: UserStatus) -> AuditRow {
+    let mut row = AuditRow::draft(by.app_id, by.at, action, Outcome::Allowed);
+    row.caller.clone_from(&by.caller);
+    row.caller_type.clone_from(&by.caller_type);
+    row.reason.clone_from(&by.reason);
+    row.remote.clone_from(&by.remote);
+    row.app_user_id = Some(user);
+    row.detail = Some(
+        match status {
+            UserStatus::Active => "user active",
+            UserStatus::Suspended => "user suspended",
+            UserStatus::Deleted => "user deleted",
+        }
+        .to_owned(),
+    );
+    row
+}
+
+/// The row of a message that came from an identity provider.
+pub(super) fn of_hook(message: &HookMessage) -> AuditRow {
+    let mut row = AuditRow::draft(message.app_id, message.at, Action::HookReceived, Outcome::Allowed);
+    row.caller = Some(format!("webhook:{}", message.source));
+    row.caller_type = Some("service".to_owned());
+    row.remote.clone_from(&message.remote);
+    let (shape, changes) = (message.shape.as_str(), message.changes.len());
+    row.detail = Some(format!("{shape} message, {changes} changes of users"));
+    row
+}
+
+/// What became of a revocation at the provider, as the grant keeps it.
+pub(super) fn receipt(text: &str, done: bool) -> String {
+    let text: String = text.chars().filter(|letter| !letter.is_control()).take(300).collect();
+    if done { text } else { format!("given up: {text}") }
+}
+
+/// The row of a revocation at the provider that is done or given up.
+pub(super) fn of_receipt(
+    app_id: AppId,
+    facts: &GrantFacts,
+    receipt: &str,
+    done: bool,
+    at: jiff::Timestamp,
+) -> AuditRow {
+    let mut row = of_vault(app_id, at, Action::ProviderRevoked);
+    describe(&mut row, facts);
+    row.detail = Some(receipt.to_owned());
+    if !done {
+        row.outcome = Outcome::Refused;
+    }
+    row
+}
+
+/// The row of a dead job that an operator deals with.
+pub(super) fn of_dead_job(
+    by: &Operator,
+    app_id: AppId,
+    grant_id: GrantId,
+    id: JobId,
+    what: &str,
+) -> AuditRow {
+    let mut row = of_operator(by, app_id, Action::WebhookChanged);
+    row.grant_id = Some(grant_id);
+    row.detail = Some(format!("dead job {id} {what}"));
+    row
+}
+
+/// What a message is remembered by, beside the nonces of signed calls: the first half of its digest.
+pub(super) fn hook_nonce(message: &HookMessage) -> [u8; 16] {
+    let mut nonce = [0; 16];
+    nonce.copy_from_slice(&message.message.bytes()[..16]);
+    nonce
+}
+
+/// What the row of a page says: everything but the picture.
+pub(super) fn page_text(page: &PageSettings) -> String {
+    let name = page.display_name.as_deref().unwrap_or("its own");
+    let (logo, color) = (page.logo.is_some(), page.color.as_deref().unwrap_or("none"));
+    format!("page: name {name}, logo {logo}, colour {color}, origins {}", page.origins.join(" "))
+}
+
+/// What the row of a sign-in says.
+pub(super) fn sign_in_text(sign_in: Option<&SignInSettings>, secret: bool) -> String {
+    let Some(sign_in) = sign_in else { return "sign-in: removed".to_owned() };
+    format!("sign-in: client {}{}", sign_in.client_id, if secret { ", new secret" } else { "" })
 }
 
 /// The row of a call that was refused before it was admitted.
@@ -136,4 +284,19 @@ pub(super) fn client_secret_context(app_id: AppId, id: &ProviderId, generation: 
         row: id.as_str().as_bytes().to_vec(),
         generation,
     }
+}
+
+/// Where the user's token belongs that a sign-in ends with.
+pub(super) fn user_token_context(session: SessionRef) -> SealContext {
+    SealContext::of(session.app_id, Field::SessionUserToken, session.id.uuid(), 1)
+}
+
+/// Where an app's client secret at its identity provider belongs.
+pub(super) fn sign_in_secret_context(app_id: AppId, generation: u64) -> SealContext {
+    SealContext::of(app_id, Field::SignInSecret, app_id.uuid(), generation)
+}
+
+/// Where the secret of a webhook endpoint ([`Field::WebhookSecret`]) or of a source ([`Field::HookSecret`]) belongs.
+pub(super) fn webhook_secret_context(app_id: AppId, field: Field, id: WebhookId) -> SealContext {
+    SealContext::of(app_id, field, id.uuid(), 1)
 }

@@ -12,10 +12,12 @@ mod check;
 mod command;
 mod config;
 mod connect;
+mod connection;
 #[cfg(test)]
 pub(crate) mod contract;
 mod draft;
 mod error;
+mod event;
 #[cfg(test)]
 mod forward;
 mod lease;

@@ -45,7 +45,7 @@ pub(super) use {facts_columns, of_principals};
 macro_rules! whole {
     () => {
         ", g.app_id, g.scopes, g.generation, g.token_generation, g.secret_id, s.name, g.scope_mismatch, \
-         g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason \
+         g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason, g.account_id, g.parent_grant_id, g.provider_revocation \
          FROM grants g LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id WHERE "
     };
 }
@@ -125,6 +125,9 @@ fn grant(row: &Row) -> Result<Grant, StoreError> {
         revoked_at: maybe_instant(row, 21)?,
         revoked_by: get(row, 22)?,
         reconnect_reason: get(row, 23)?,
+        account_id: get(row, 24)?,
+        parent_grant_id: get(row, 25)?,
+        provider_revocation: get(row, 26)?,
     })
 }
 

@@ -11,6 +11,18 @@ use crate::{
 };
 use alter_core::wire::code::Code;
 
+/// The caller of a signed call, or the end of the function around it.
+macro_rules! admitted {
+    ($unit:expr, $admission:expr, $row:expr, $action:expr) => {
+        match admit($unit, $admission, &mut $row)? {
+            Admitted::Yes(caller) => caller,
+            Admitted::No(refusal) => return refuse($unit, $row, $action, refusal),
+            Admitted::Stale => return Ok(Outcome::Stale),
+        }
+    };
+}
+pub(super) use admitted;
+
 /// How admission ended.
 pub(super) enum Admitted {
     Yes(Caller),

@@ -44,6 +44,12 @@ pub(super) fn must_exist(sql: &Connection, id: AppId) -> Result<(), StoreError> 
     load_app(sql, id).map(|_| ())
 }
 
+/// Generation of the app's configuration.
+pub(super) fn generation(sql: &Connection, id: AppId) -> Result<Option<u64>, StoreError> {
+    let mut statement = sql.prepare_cached("SELECT config_generation FROM apps WHERE id = ?1")?;
+    Ok(statement.query_row([id], |row| count(row, 0)).optional()?)
+}
+
 /// What the serving side keeps of the app is no longer right.
 pub(super) fn bump(sql: &Connection, id: AppId) -> Result<(), StoreError> {
     sql.prepare_cached("UPDATE apps SET config_generation = config_generation + 1 WHERE id = ?1")?

@@ -3,30 +3,21 @@
 use rusqlite::params;
 
 use super::{
-    admit::{Admitted, admit, refuse},
-    grants, refresh, users,
+    admit::{Admitted, admit, admitted, refuse},
+    ending, events, grants, refresh, users,
     writer::Unit,
 };
 use crate::{
     audit::{Action, AuditRow, Outcome as AuditOutcome},
-    domain::{GrantId, Identity, Principal, UserId},
+    domain::{GrantEvent, GrantId, Identity, Principal, Refusal, UserId},
     resolve::{self, Caller, Subject},
     seal::Sealed,
     store::{
         AdmittedNote, ListCommand, Outcome, ReportCommand, RevokeCommand, Revoked, ScopeMismatchCommand,
-        StoreError, draft,
+        StoreError, draft, event::Change,
     },
 };
-
-macro_rules! admitted {
-    ($unit:expr, $admission:expr, $row:expr, $action:expr) => {
-        match admit($unit, $admission, &mut $row)? {
-            Admitted::Yes(caller) => caller,
-            Admitted::No(refusal) => return refuse($unit, $row, $action, refusal),
-            Admitted::Stale => return Ok(Outcome::Stale),
-        }
-    };
-}
+use alter_core::wire::code::Code;
 
 fn subject_of(user: Option<UserId>, identity: Option<&Identity>) -> Option<Subject<'_>> {
     user.map(|id| Subject { id, groups: identity.map_or(&[], |identity| &identity.groups) })
@@ -38,7 +29,7 @@ fn speak_of(
     row: &mut AuditRow,
     caller: &Caller,
     id: GrantId,
-) -> Result<Result<(), Box<crate::domain::Refusal>>, StoreError> {
+) -> Result<Result<(), Box<Refusal>>, StoreError> {
     row.grant_id = Some(id);
     let found = grants::facts_by_id(unit.sql, row.app_id, id)?;
     let decision = resolve::decide_report(caller, found.as_ref().map(|(facts, _)| facts));
@@ -79,9 +70,12 @@ pub(super) fn scope_mismatch(
     if let Err(refusal) = speak_of(unit, &mut row, &caller, command.grant_id)? {
         return refuse(unit, row, Action::ScopeMismatchReported, refusal);
     }
-    unit.sql
-        .prepare_cached("UPDATE grants SET scope_mismatch = 1 WHERE app_id = ?1 AND id = ?2")?
-        .execute(params![row.app_id, command.grant_id])?;
+    let text = "UPDATE grants SET scope_mismatch = 1 WHERE app_id = ?1 AND id = ?2 AND scope_mismatch = 0";
+    let news = unit.sql.prepare_cached(text)?.execute(params![row.app_id, command.grant_id])? == 1;
+    // What was reported before is not told again.
+    if news && let Some((facts, _)) = grants::facts_by_id(unit.sql, row.app_id, command.grant_id)? {
+        events::tell(unit, &Change::new(row.app_id, GrantEvent::ScopeMismatch, &facts, row.at))?;
+    }
     unit.audit(row)?;
     Ok(Outcome::Done(()))
 }
@@ -93,8 +87,10 @@ pub(super) fn list(
     mut row: AuditRow,
 ) -> Result<Outcome<Option<Vec<Principal>>>, StoreError> {
     let caller = admitted!(unit, &command.admission, row, Action::GrantListed);
-    let user = users::seen(unit, &command.admission, command.user.as_ref())?;
-    row.app_user_id = user;
+    let user = match users::seen(unit, &command.admission, command.user.as_ref(), &mut row)? {
+        Ok(user) => user,
+        Err(refusal) => return refuse(unit, row, Action::GrantListed, refusal),
+    };
     row.provider.clone_from(&command.filter.provider);
     unit.audit(row)?;
     Ok(Outcome::Done(resolve::listable(&caller, subject_of(user, command.user.as_ref()))))
@@ -107,25 +103,29 @@ pub(super) fn revoke(
 ) -> Result<Outcome<Revoked>, StoreError> {
     let admission = &command.admission;
     let caller = admitted!(unit, admission, row, Action::GrantRevoked);
-    let user = users::seen(unit, admission, command.user.as_ref())?;
-    row.app_user_id = user;
+    let user = match users::seen(unit, admission, command.user.as_ref(), &mut row)? {
+        Ok(user) => user,
+        Err(refusal) => return refuse(unit, row, Action::GrantRevoked, refusal),
+    };
     row.grant_id = Some(command.grant_id);
     let found = grants::facts_by_id(unit.sql, admission.app_id, command.grant_id)?;
     let subject = subject_of(user, command.user.as_ref());
     let facts = found.as_ref().map(|(facts, _)| facts);
-    if let Err(refusal) = resolve::decide_revoke(&caller, subject, facts) {
-        return refuse(unit, row, Action::GrantRevoked, refusal);
-    }
-    if let Some(facts) = facts {
-        draft::describe(&mut row, facts);
-    }
+    let facts = match (resolve::decide_revoke(&caller, subject, facts), facts) {
+        (Ok(()), Some(facts)) => facts,
+        (Ok(()), None) => {
+            let refusal = Refusal::new(Code::GrantNotFound, "there is no such grant");
+            return refuse(unit, row, Action::GrantRevoked, refusal);
+        }
+        (Err(refusal), _) => return refuse(unit, row, Action::GrantRevoked, refusal),
+    };
     let by = match (user, caller.agent()) {
         (Some(user), _) => format!("user:{user}"),
         (None, Some(agent)) => format!("agent:{agent}"),
         (None, None) => format!("key:{}", admission.key_id),
     };
-    let revoked = grants::end(unit.sql, admission.app_id, command.grant_id, row.at, &by)?;
-    unit.audit(row)?;
+    let revoked = Revoked { grant_id: command.grant_id, revoked_at: row.at };
+    ending::end(unit, row, facts, &by)?;
     Ok(Outcome::Done(revoked))
 }
 
@@ -135,7 +135,9 @@ pub(super) fn note(
     mut row: AuditRow,
 ) -> Result<Outcome<()>, StoreError> {
     let _ = admitted!(unit, &note.admission, row, note.action);
-    row.app_user_id = users::seen(unit, &note.admission, note.user.as_ref())?;
+    if let Err(refusal) = users::seen(unit, &note.admission, note.user.as_ref(), &mut row)? {
+        return refuse(unit, row, note.action, refusal);
+    }
     if let Some(code) = &note.code {
         row.outcome = AuditOutcome::Refused;
         row.code = Some(code.as_str().to_owned());

@@ -10,17 +10,17 @@ use super::{
     columns::{
         Micros, count, instant, integer, maybe_instant, principal, principal_columns, scopes, scopes_text,
     },
-    refresh, users,
+    ending, events, refresh, users,
     writer::Unit,
 };
 use crate::{
     audit::Action,
     domain::{
-        AppId, Grant, GrantFacts, GrantFilter, GrantId, GrantKind, GrantPage, GrantStatus, ImportGrant,
-        ImportOwner, NewGrant, Operator, Principal, ProviderId, ProviderKind, TokenGeneration,
+        AppId, Grant, GrantEvent, GrantFacts, GrantFilter, GrantId, GrantKind, GrantPage, ImportGrant,
+        ImportOwner, NewGrant, Operator, Principal, ProviderId, ProviderKind, TokenGeneration, UserStatus,
     },
     seal::{Field, SealContext, Sealed},
-    store::{ImportedGrant, Revoked, StoreError, check, draft},
+    store::{ImportedGrant, Revoked, StoreError, check, draft, event::Change},
 };
 
 const FACTS: &str = "g.rowid, g.id, g.provider_id, g.kind, g.principal_kind, g.principal_id, g.account_identifier, \
@@ -118,11 +118,14 @@ fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
         revoked_at: maybe_instant(row, 22)?,
         revoked_by: row.get(23)?,
         reconnect_reason: row.get(24)?,
+        account_id: row.get(25)?,
+        parent_grant_id: row.get(26)?,
+        provider_revocation: row.get(27)?,
     })
 }
 
 const WHOLE: &str = "g.app_id, g.scopes, g.generation, g.token_generation, g.secret_id, s.name, g.scope_mismatch, \
-     g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason \
+     g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason, g.account_id, g.parent_grant_id, g.provider_revocation \
      FROM grants g LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id";
 
 /// One whole grant.
@@ -185,19 +188,19 @@ pub(super) fn page(
 }
 
 /// What is written when a grant is made.
-struct Insert<'a> {
-    app_id: AppId,
-    id: GrantId,
-    provider: &'a ProviderId,
-    kind: GrantKind,
-    principal: &'a Principal,
-    label: Option<&'a str>,
-    grant_expires_at: Option<Timestamp>,
-    secret_id: Option<crate::domain::SecretId>,
-    at: Timestamp,
+pub(super) struct Insert<'a> {
+    pub(super) app_id: AppId,
+    pub(super) id: GrantId,
+    pub(super) provider: &'a ProviderId,
+    pub(super) kind: GrantKind,
+    pub(super) principal: &'a Principal,
+    pub(super) label: Option<&'a str>,
+    pub(super) grant_expires_at: Option<Timestamp>,
+    pub(super) secret_id: Option<crate::domain::SecretId>,
+    pub(super) at: Timestamp,
 }
 
-fn insert(sql: &Connection, new: &Insert<'_>) -> Result<(), StoreError> {
+pub(super) fn insert(sql: &Connection, new: &Insert<'_>) -> Result<(), StoreError> {
     let (kind, id) = principal_columns(new.principal);
     if let Some(label) = new.label {
         let taken: Option<i64> = sql
@@ -240,9 +243,14 @@ fn check_principal(sql: &Connection, app_id: AppId, principal: &Principal) -> Re
             .is_some())
     };
     match principal {
-        Principal::User(id) if !exists("SELECT 1 FROM users WHERE app_id = ?1 AND id = ?2", id.bytes())? => {
-            Err(StoreError::NotFound("user"))
-        }
+        Principal::User(id) => match users::status(sql, app_id, *id)? {
+            None => Err(StoreError::NotFound("user")),
+            Some(UserStatus::Active) => Ok(()),
+            Some(_) => {
+                let text = "this user is suspended or deleted and can have no grant";
+                Err(StoreError::Conflict(text.to_owned()))
+            }
+        },
         Principal::Agent(id)
             if !exists("SELECT 1 FROM agents WHERE app_id = ?1 AND id = ?2 AND status <> 2", id.bytes())? =>
         {
@@ -281,6 +289,7 @@ pub(super) fn create(unit: &mut Unit<'_>, by: &Operator, new: &NewGrant) -> Resu
     let mut row = draft::of_operator(by, new.app_id, Action::GrantCreated);
     draft::describe(&mut row, &grant.facts);
     unit.audit(row)?;
+    events::tell(unit, &Change::new(new.app_id, GrantEvent::Created, &grant.facts, by.at))?;
     Ok(grant)
 }
 
@@ -302,7 +311,7 @@ pub(super) fn import(
     }
     let principal = match &import.owner {
         ImportOwner::Identity(identity) => {
-            Principal::User(users::find_or_create(unit, app_id, by.at, identity)?)
+            Principal::User(users::find_or_create(unit, app_id, by.at, identity)?.id)
         }
         ImportOwner::Principal(principal) => principal.clone(),
     };
@@ -346,6 +355,8 @@ pub(super) fn import(
     row.token_generation = grant.token_generation;
     row.detail = Some(if created { "new" } else { "credential replaced" }.to_owned());
     unit.audit(row)?;
+    let event = if created { GrantEvent::Created } else { GrantEvent::Updated };
+    events::tell(unit, &Change::new(app_id, event, &grant.facts, by.at))?;
     Ok(ImportedGrant { grant, created })
 }
 
@@ -390,22 +401,6 @@ fn store_tokens(
     Ok(())
 }
 
-/// Ends a grant and takes its own tokens away.
-pub(super) fn end(
-    sql: &Connection,
-    app_id: AppId,
-    id: GrantId,
-    at: Timestamp,
-    by: &str,
-) -> Result<Revoked, StoreError> {
-    sql.prepare_cached(
-        "UPDATE grants SET status = ?3, revoked_at = ?4, revoked_by = ?5, access_token = NULL, refresh_token = NULL \
-         WHERE app_id = ?1 AND id = ?2",
-    )?
-    .execute(params![app_id, id, GrantStatus::Revoked, Micros(at), by])?;
-    Ok(Revoked { grant_id: id, revoked_at: at })
-}
-
 /// Revokes as an operator.
 pub(super) fn revoke_as_operator(
     unit: &mut Unit<'_>,
@@ -418,10 +413,8 @@ pub(super) fn revoke_as_operator(
     if let Some(revoked_at) = grant.revoked_at {
         return Ok(Revoked { grant_id: id, revoked_at });
     }
-    let revoked = end(unit.sql, app_id, id, by.at, &by.name)?;
     let mut row = draft::of_operator(by, app_id, Action::GrantRevoked);
-    draft::describe(&mut row, &grant.facts);
     row.reason = reason;
-    unit.audit(row)?;
-    Ok(revoked)
+    ending::end(unit, row, &grant.facts, &by.name)?;
+    Ok(Revoked { grant_id: id, revoked_at: by.at })
 }

@@ -6,13 +6,20 @@
 mod admit;
 mod apps;
 mod audit;
+mod browsers;
 mod calls;
 mod checkpoints;
 mod columns;
+mod connect;
+mod connection;
+mod ending;
+mod events;
 #[cfg(test)]
 mod forward;
 mod grants;
+mod hooks;
 mod outbox;
+mod pages;
 mod providers;
 mod refresh;
 mod release;
@@ -25,6 +32,7 @@ mod sessions;
 mod tests;
 mod trail;
 mod users;
+mod webhooks;
 mod writer;
 
 use std::{

@@ -9,14 +9,15 @@ use uuid::Uuid;
 
 use super::{
     columns::{Micros, count, integer, maybe_instant, scopes_text},
-    grants, providers,
+    events, grants, providers,
     writer::Unit,
 };
 use crate::{
-    domain::{AppId, CredentialVersion, GrantHealth, GrantId, ProviderId},
+    domain::{AppId, CredentialVersion, GrantEvent, GrantHealth, GrantId, ProviderId},
     seal::SealedField,
     store::{
         StoreError,
+        event::Change,
         lease::{self, KeptGrant, LeaseRow, Pause},
         refresh::{
             BeginRefresh, Begun, FinishRefresh, Finished, FreshTokens, IdleQuery, LeaseRef, RefreshEnd,
@@ -196,6 +197,8 @@ pub(super) fn finish(unit: &mut Unit<'_>, finish: &FinishRefresh) -> Result<Fini
                     failure.code.as_str(),
                     failure.detail
                 ])?;
+            let change = Change::new(app_id, GrantEvent::ReconnectNeeded, &grant.facts, finish.at);
+            events::tell(unit, &Change { reason: Some(&lease::reason_text(failure)), ..change })?;
             grant.generation
         }
     };

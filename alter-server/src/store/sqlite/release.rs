@@ -76,8 +76,10 @@ pub(super) fn release(
         Admitted::No(refusal) => return refuse(unit, row, Action::TokenRefused, refusal),
         Admitted::Stale => return Ok(Outcome::Stale),
     };
-    let user = users::seen(unit, admission, command.user.as_ref())?;
-    row.app_user_id = user;
+    let user = match users::seen(unit, admission, command.user.as_ref(), &mut row)? {
+        Ok(user) => user,
+        Err(refusal) => return refuse(unit, row, Action::TokenRefused, refusal),
+    };
     let groups = command.user.as_ref().map_or(&[][..], |user| &user.groups);
     let subject = user.map(|id| Subject { id, groups });
     let chosen = match choose(unit, command, &caller, subject, &mut row)? {
@@ -184,8 +186,15 @@ fn choose(
             );
             match search {
                 Ok(search) => {
-                    if row.app_user_id.is_none() {
-                        row.app_user_id = search.app_user_id();
+                    if row.app_user_id.is_none()
+                        && let Some(named) = search.app_user_id()
+                    {
+                        row.app_user_id = Some(named);
+                        // Nobody's id finds nothing, as ever.
+                        let status = users::status(unit.sql, admission.app_id, named)?.unwrap_or_default();
+                        if let Err(refusal) = resolve::admit_user(Some(status)) {
+                            return Ok(Err(refusal));
+                        }
                     }
                     by_search(unit, command, &search)
                 }
