@@ -64,6 +64,7 @@
 //! | what is secret at rest | [`seal`] |
 //! | what was done | [`audit`] |
 //! | what is counted and timed | [`telemetry`] |
+//! | what real OAuth providers need | [`catalog`] |
 //! | whose JWTs are taken | [`idp`] |
 //! | what a token endpoint's answer means | [`oauth`] |
 //! | moving a vault between its stores, or into a file | [`transfer`] |
@@ -84,6 +85,7 @@
 pub mod admin;
 mod api;
 pub mod audit;
+pub mod catalog;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod connect;

@@ -1,22 +1,17 @@
-//! `idp`, `provider`, `secret`.
+//! `idp`, `secret`.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use secrecy::SecretString;
-use serde_json::json;
 
 use super::{
     CliError, Session, input,
     output::{Output, dash},
-    refreshing::{self, RefreshOptions},
 };
 use crate::{
-    admin::{AdminError, InjectionStyle},
-    domain::{
-        ClaimMapping, HostPattern, IdpConfig, ManagedSecret, OAuthSettings, Provider, ProviderId,
-        ProviderKind,
-    },
+    admin::AdminError,
+    domain::{ClaimMapping, IdpConfig, ManagedSecret, ProviderId},
 };
 
 #[derive(Debug, Subcommand)]
@@ -92,163 +87,6 @@ impl IdpCommand {
             ),
         };
         Ok(Output::one(&config.idp, text))
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Kind {
-    /// Users' tokens, granted by OAuth or imported
-    Oauth,
-    /// A secret that the operator keeps
-    ManagedSecret,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ProviderCommand {
-    /// Create or replace a provider
-    Add(Box<AddProvider>),
-    /// List the app's providers
-    List,
-    /// Show a provider
-    Show {
-        /// Its id
-        id: ProviderId,
-    },
-    /// Remove a provider that nothing hangs on
-    Remove {
-        /// Its id
-        id: ProviderId,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct AddProvider {
-    /// Its id, by which requests address it, such as `google`
-    id: ProviderId,
-    /// Where its credentials come from
-    #[arg(long, value_enum, default_value = "oauth")]
-    kind: Kind,
-    /// A name for people; the id by default
-    #[arg(long)]
-    name: Option<String>,
-    /// A host that its credentials may be sent to: api.example.com, *.example.com, either with :port
-    #[arg(long = "host", required = true, value_name = "HOST")]
-    hosts: Vec<HostPattern>,
-    /// How the credential is written into a request: bearer, basic, header:NAME, query:NAME
-    #[arg(long, default_value = "bearer", value_parser = style)]
-    inject: InjectionStyle,
-    /// OAuth: authorization endpoint
-    #[arg(long, value_name = "URL")]
-    authorize_url: Option<String>,
-    /// OAuth: token endpoint
-    #[arg(long, value_name = "URL")]
-    token_url: Option<String>,
-    /// OAuth: revocation endpoint
-    #[arg(long, value_name = "URL")]
-    revoke_url: Option<String>,
-    /// OAuth: where the connected account is named
-    #[arg(long, value_name = "URL")]
-    userinfo_url: Option<String>,
-    /// OAuth: client id at the provider
-    #[arg(long)]
-    client_id: Option<String>,
-    /// OAuth: a file with the client secret, `-` for standard input; without it the stored one is kept
-    #[arg(long, value_name = "FILE")]
-    client_secret_file: Option<PathBuf>,
-    /// OAuth: scopes to ask for, separated by commas
-    #[arg(long, value_delimiter = ',')]
-    scopes: Vec<String>,
-    #[command(flatten)]
-    refresh: RefreshOptions,
-}
-
-fn style(text: &str) -> Result<InjectionStyle, String> {
-    text.parse().map_err(|error: AdminError| error.to_string())
-}
-
-impl ProviderCommand {
-    pub(super) async fn run(self, session: &Session) -> Result<Output, CliError> {
-        let app = session.app().await?;
-        let admin = &session.admin;
-        match self {
-            Self::Add(add) => {
-                let secret = add.client_secret_file.as_deref().map(input::secret).transpose()?;
-                let provider = admin.put_provider(app.id, add.provider(), secret).await?;
-                Ok(Output::one(&provider, described(&provider)))
-            }
-            Self::List => {
-                let providers = admin.providers(app.id).await?;
-                Ok(Output::list(&providers, ["ID", "KIND", "HOSTS"], |provider| {
-                    [provider.id.to_string(), kind(provider).to_owned(), hosts(provider)]
-                }))
-            }
-            Self::Show { id } => {
-                let provider = admin.provider(app.id, &id).await?;
-                Ok(Output::one(&provider, described(&provider)))
-            }
-            Self::Remove { id } => {
-                admin.remove_provider(app.id, id.clone()).await?;
-                Ok(Output::one(&json!({ "removed": id }), format!("provider {id} is removed")))
-            }
-        }
-    }
-}
-
-impl AddProvider {
-    fn provider(self) -> Provider {
-        let (injection, additional) = self.inject.injections();
-        let oauth = OAuthSettings {
-            authorize_url: self.authorize_url,
-            token_url: self.token_url,
-            revoke_url: self.revoke_url,
-            userinfo_url: self.userinfo_url,
-            client_id: self.client_id,
-            scopes: self.scopes,
-            client_auth: self.refresh.client_auth(),
-            refresh: self.refresh.settings(),
-            ..OAuthSettings::default()
-        };
-        Provider {
-            name: self.name.unwrap_or_else(|| self.id.to_string()),
-            id: self.id,
-            kind: match self.kind {
-                Kind::Oauth => ProviderKind::OAuth,
-                Kind::ManagedSecret => ProviderKind::ManagedSecret,
-            },
-            hosts: self.hosts,
-            injection,
-            additional,
-            // What a managed secret cannot have is left for the check to refuse.
-            oauth: (self.kind == Kind::Oauth || oauth != OAuthSettings::default()).then_some(oauth),
-        }
-    }
-}
-
-fn kind(provider: &Provider) -> &'static str {
-    match provider.kind {
-        ProviderKind::OAuth => "oauth",
-        ProviderKind::ManagedSecret => "managed-secret",
-    }
-}
-
-fn hosts(provider: &Provider) -> String {
-    let hosts: Vec<String> = provider.hosts.iter().cloned().map(String::from).collect();
-    hosts.join(", ")
-}
-
-fn described(provider: &Provider) -> String {
-    let head = format!(
-        "id       {}\nkind     {}\nname     {}\nhosts    {}\ninject   {}: {}",
-        provider.id,
-        kind(provider),
-        provider.name,
-        hosts(provider),
-        provider.injection.header,
-        provider.injection.format,
-    );
-    match refreshing::described(provider) {
-        Some(refresh) => format!("{head}\nrefresh  {refresh}"),
-        None => head,
     }
 }
 

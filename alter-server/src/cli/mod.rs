@@ -13,6 +13,7 @@ mod health;
 mod input;
 mod output;
 mod proof;
+mod provider;
 mod refreshing;
 mod serve;
 mod trail;
@@ -41,8 +42,7 @@ A first set-up:
   alter-server app create shop
   alter-server key create backend
   alter-server idp set https://id.example.com --audience https://api.example.com
-  alter-server provider add google --host www.googleapis.com \\
-    --token-url https://oauth2.googleapis.com/token --client-id ID --client-secret-file FILE
+  alter-server provider add --from-catalog google --client-id ID --client-secret-file FILE
   alter-server grant import tokens.ndjson
   alter-server serve
 
@@ -105,7 +105,7 @@ enum Command {
     Idp(config::IdpCommand),
     /// Providers: where credentials may go and how they are injected
     #[command(subcommand)]
-    Provider(config::ProviderCommand),
+    Provider(provider::ProviderCommand),
     /// Managed secrets
     #[command(subcommand)]
     Secret(config::SecretCommand),
@@ -235,6 +235,10 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     let Cli { data_dir, kek_file, app, json, command, .. } = cli;
     if let Command::Health(health) = command {
         return health.run().await;
+    }
+    // It is part of the program and needs no vault.
+    if let Command::Provider(provider::ProviderCommand::Catalog { id }) = command {
+        return provider::catalogue(id.as_deref());
     }
     #[cfg(feature = "dev")]
     if let Command::Dev(dev) = command {

@@ -7,9 +7,6 @@ use crate::domain::{ClientAuth, DEFAULT_MARGIN_SECONDS, Provider, ProviderKind, 
 
 #[derive(Debug, Args)]
 pub(super) struct RefreshOptions {
-    /// OAuth: how the app proves itself at the token endpoint
-    #[arg(long, value_enum, default_value = "post", value_name = "HOW")]
-    client_auth: Auth,
     /// Refresh: whether each refresh replaces the refresh token
     #[arg(long, value_enum, default_value = "observed", value_name = "WHEN")]
     rotation: Rotates,
@@ -31,7 +28,7 @@ pub(super) struct RefreshOptions {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Auth {
+pub(super) enum Auth {
     /// Id and secret in the form
     Post,
     /// HTTP Basic
@@ -50,15 +47,17 @@ enum Rotates {
     Always,
 }
 
-impl RefreshOptions {
-    pub(super) fn client_auth(&self) -> ClientAuth {
-        match self.client_auth {
-            Auth::Post => ClientAuth::Post,
-            Auth::Basic => ClientAuth::Basic,
-            Auth::None => ClientAuth::None,
+impl From<Auth> for ClientAuth {
+    fn from(auth: Auth) -> Self {
+        match auth {
+            Auth::Post => Self::Post,
+            Auth::Basic => Self::Basic,
+            Auth::None => Self::None,
         }
     }
+}
 
+impl RefreshOptions {
     pub(super) fn settings(self) -> RefreshSettings {
         RefreshSettings {
             margin_seconds: self.refresh_margin,
@@ -71,6 +70,7 @@ impl RefreshOptions {
             idle_seconds: self.refresh_idle,
             assumed_lifetime_seconds: self.assumed_lifetime,
             extra: self.refresh_param.into_iter().collect(),
+            url: None,
         }
     }
 }
@@ -85,7 +85,7 @@ fn seconds<T: TryFrom<i64>>(text: &str) -> Result<T, String> {
         .ok_or_else(|| "must be a length of time in whole seconds, such as 30s, 5m, 12h or 90d".to_owned())
 }
 
-fn member(text: &str) -> Result<(String, String), String> {
+pub(super) fn member(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -388,7 +388,7 @@ impl Provider {
     pub fn refreshing(&self) -> Option<Refreshing<'_>> {
         let oauth = self.oauth.as_ref()?;
         Some(Refreshing {
-            token_url: oauth.token_url.as_deref()?,
+            token_url: oauth.refresh.url.as_deref().or(oauth.token_url.as_deref())?,
             client_id: oauth.client_id.as_deref()?,
             client_auth: oauth.client_auth,
             settings: &oauth.refresh,
@@ -399,7 +399,7 @@ impl Provider {
 /// What a refresh needs to know of its provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Refreshing<'a> {
-    /// Token endpoint.
+    /// Where tokens are refreshed: the token endpoint, unless the settings name another address.
     pub token_url: &'a str,
     /// Client id at the provider.
     pub client_id: &'a str,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, GrantId, InvalidProvider, TokenGeneration};
+use super::{AppId, GrantId, InvalidProvider, TokenGeneration, provider::endpoint_url};
 
 /// Seconds before its end at which an access token is refreshed, unless the provider's settings say otherwise.
 pub const DEFAULT_MARGIN_SECONDS: u32 = 300;
@@ -79,6 +79,9 @@ pub struct RefreshSettings {
     /// Further form members that the provider wants.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, String>,
+    /// Where tokens are refreshed, if that is not the token endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 impl RefreshSettings {
@@ -100,6 +103,10 @@ impl RefreshSettings {
         }
         if self.assumed_lifetime_seconds.is_some_and(|seconds| !(1..=LONGEST).contains(&seconds)) {
             return fail("the assumed lifetime of access tokens is one second to ten years");
+        }
+        if let Some(url) = &self.url {
+            endpoint_url(url)
+                .map_err(|InvalidProvider(rule)| InvalidProvider(format!("refresh.url: {rule}")))?;
         }
         if self.extra.len() > 20 {
             return fail("at most 20 further members can be sent with a refresh");
