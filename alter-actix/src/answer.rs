@@ -39,7 +39,7 @@ pub(crate) fn status(answer: &Answer) -> StatusCode {
 /// The answer that an error of this crate stands for.
 pub(crate) fn in_error(error: &Error) -> Option<Answer> {
     match (error.as_error::<AlterError>(), error.as_error::<AlterRejection>()) {
-        (Some(error), _) => Some(Answer::from(error.inner())),
+        (Some(error), _) => Some(error.answer()),
         (None, Some(rejection)) => Some(rejection.answer()),
         (None, None) => None,
     }

@@ -27,6 +27,8 @@ use serde_json::{Map, Value, json};
 
 pub use refusal::Refusal;
 
+use crate::wire::secret::SecretText;
+
 /// A response that says why a request was not served: status, headers, JSON body.
 ///
 /// The fields are open, so that a hook of the service can add a link, translate the message, or replace the body.
@@ -65,6 +67,17 @@ impl Answer {
             "internal_error",
             "the service could not handle the request",
         )
+    }
+
+    /// With the link on which the caller mends the connection, as `connect_url`: from
+    /// [`ConnectBuilder::link`](crate::ConnectBuilder::link). It holds a session of that caller, so send it to nobody else;
+    /// the answer is not cached.
+    #[must_use]
+    pub fn with_link(self, link: Option<&SecretText>) -> Self {
+        match link {
+            Some(link) => self.with("connect_url", link.expose()),
+            None => self,
+        }
     }
 
     /// The code in the body; empty when a hook took it out.

@@ -318,6 +318,9 @@ mod tests {
             (Kind::InvalidInput(InvalidInput::Url), 500, "internal_error"),
             (Kind::InvalidInput(InvalidInput::ResponseLimit), 502, "upstream_too_large"),
             (Kind::Provider(Provider::Refused), 502, "provider_error"),
+            (Kind::Connect(Connect::Denied), 403, "connection_denied"),
+            (Kind::Connect(Connect::Flow { failed: vec![] }), 403, "connection_required"),
+            (Kind::Connect(Connect::Configuration), 500, "internal_error"),
             (Kind::Unsupported { feature: "aws_sigv4".into() }, 500, "internal_error"),
         ];
         for (kind, status, code) in kinds {

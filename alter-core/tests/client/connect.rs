@@ -566,6 +566,42 @@ async fn an_error_that_names_no_provider_wants_one_and_another_error_is_refused(
 }
 
 #[tokio::test]
+async fn a_link_is_there_where_it_helps_and_its_failure_changes_nothing() {
+    let revoked = error_of(403, &json!({"error": "grant_revoked", "provider_id": "google"}));
+    let good = vault(vec![pending()]);
+    let user = app(&good).for_user(token("jwt"));
+    let link = user.connect_session_for(&revoked).link().await.unwrap();
+    let answer = alter_core::answer::Answer::from(&revoked).with_link(Some(&link));
+    assert_eq!((answer.code(), &answer.body["connect_url"]), ("reauthorization_required", &json!(URL)));
+    assert!(!format!("{link:?}").contains("canary"));
+    let denied = error_of(403, &json!({"error": "ip_not_allowed", "provider_id": "google"}));
+    assert!(user.connect_session_for(&denied).link().await.is_none());
+    assert_eq!(good.seen().len(), 1);
+    let down = Stub::new(|_| async { StatusCode::SERVICE_UNAVAILABLE });
+    let user = app(&down).for_user(token("jwt"));
+    assert!(user.connect_session_for(&revoked).link().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_fails_does_not_end_the_waiting() {
+    let turn = Arc::new(Mutex::new(0));
+    let vault = tower::service_fn(move |request: http::Request<bytes::Bytes>| {
+        let is_poll = request.uri().path() == POLL;
+        let mut turn = turn.lock().unwrap();
+        *turn += u32::from(is_poll);
+        let answer = match *turn {
+            0 => Ok(json_response(200, &made())),
+            1 => Err(std::io::Error::other("connection reset")),
+            _ => Ok(done().response()),
+        };
+        std::future::ready(answer)
+    });
+    let app = App::builder(KEY).backend(vault).reqwest(reqwest::ClientBuilder::no_proxy).build().unwrap();
+    let session = app.connect_session().as_app().create().await.unwrap();
+    assert_eq!(session.wait().await.unwrap().grant().grant_id, GRANT);
+}
+
+#[tokio::test]
 async fn a_repair_that_the_vault_does_not_know_becomes_a_new_connection() {
     let refusing = |code: &'static str| {
         Stub::new(move |seen| {

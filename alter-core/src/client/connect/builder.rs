@@ -11,6 +11,7 @@ use crate::{
     client::{Client, Role, identity::Wanted, metadata::Actor},
     error::{Error, Grant, InvalidInput, Kind},
     wire::{
+        code::Code,
         connect::{
             ConnectMetadata, ConnectSessionRequest, ConnectSessionResponse, GrantPolicyInput,
             GrantRestrictions, RequestedGrant, SESSION_PATH,
@@ -52,6 +53,8 @@ pub struct ConnectBuilder {
     from_error: bool,
     /// An error named the agent that must get the grant.
     names_agent: bool,
+    /// It follows from an error that no connection mends.
+    beside_the_point: bool,
     refused: Option<Error>,
 }
 
@@ -64,6 +67,7 @@ impl ConnectBuilder {
             request: ConnectSessionRequest::default(),
             from_error: false,
             names_agent: true,
+            beside_the_point: false,
             refused: None,
         }
     }
@@ -86,9 +90,7 @@ impl ConnectBuilder {
                 builder.request.agent = recovery.agent_id;
             }
         }
-        if !error.needs_connection() {
-            builder.refuse("the error is not about a missing or broken connection");
-        }
+        builder.beside_the_point = !error.needs_connection();
         builder
     }
 
@@ -309,11 +311,40 @@ impl ConnectBuilder {
         }
     }
 
+    /// The URL of a session for an answer to the caller, if one can be made: a failed call stays the failure that it is.
+    /// `None` where no connection would help, and, with a warning in the log, where no session can be made.
+    ///
+    /// Every link is a session in the vault until it ends: make one where the person will see it, not on every failure.
+    ///
+    /// ```no_run
+    /// # async fn f(alter: alter_core::UserClient, error: alter_core::Error) -> http::Response<bytes::Bytes> {
+    /// use alter_core::answer::Answer;
+    ///
+    /// let link = alter.connect_session_for(&error).return_url("https://shop.example/done").link().await;
+    /// Answer::logged(&error).with_link(link.as_ref()).into_response()
+    /// # }
+    /// ```
+    pub async fn link(self) -> Option<SecretText> {
+        if self.beside_the_point {
+            return None;
+        }
+        match Box::pin(self.create()).await {
+            Ok(session) => Some(session.secret_url().clone()),
+            Err(error) => {
+                tracing::warn!(%error, code = error.code().map(Code::as_str), "no link to connect an account could be made");
+                None
+            }
+        }
+    }
+
     /// What is sent, and whether it follows from an error.
     async fn checked(self) -> Result<(ConnectSessionRequest, bool), Error> {
         let invalid = |message: &str| Error::invalid(InvalidInput::Session, message);
         if let Some(refused) = self.refused {
             return Err(refused);
+        }
+        if self.beside_the_point {
+            return Err(invalid("the error is not about a missing or broken connection"));
         }
         if self.from_error && self.request.allowed_providers.is_none() {
             return Err(invalid(

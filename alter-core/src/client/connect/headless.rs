@@ -18,8 +18,8 @@ pub(super) enum Show {
     Custom(Box<dyn FnOnce(&str) + Send>),
 }
 
-/// Connecting from a program that has no web pages, made by [`ConnectBuilder::connect`] and
-/// [`ConnectBuilder::connect_with`]; await it. It makes the session, shows the page, and waits for the end by polling:
+/// Connecting from a program that has no web pages, made by [`ConnectBuilder::connect_with`] and, with feature `terminal`,
+/// by its `connect()`; await it. It makes the session, shows the page, and waits for the end by polling:
 /// nothing listens on this machine.
 ///
 /// # Errors

@@ -53,6 +53,10 @@ impl ConnectSession {
         self.made.connect_url.expose()
     }
 
+    pub(super) fn secret_url(&self) -> &SecretText {
+        &self.made.connect_url
+    }
+
     /// What the browser widget opens the page with, and what [`App::connect_handle`](crate::App::connect_handle)
     /// takes. Whoever has it can take part in the session; to poll, the API key is needed as well.
     #[must_use]

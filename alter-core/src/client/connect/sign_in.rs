@@ -197,8 +197,7 @@ impl IntoFuture for SignInWait {
 }
 
 /// Signing a user in from a program that has no web pages, made by
-/// [`App::authenticate`](crate::App::authenticate) and [`App::authenticate_with`](crate::App::authenticate_with);
-/// await it.
+/// [`App::authenticate_with`](crate::App::authenticate_with) and, with feature `terminal`, by its `authenticate()`; await it.
 ///
 /// # Errors
 ///
