@@ -114,3 +114,30 @@ pub(super) fn refuse<T>(
     unit.audit(row);
     Outcome::Refused(refusal)
 }
+
+/// Who is calling; ends the function if the call is not admitted.
+macro_rules! admitted {
+    ($unit:expr, $admission:expr, $row:expr, $action:expr) => {
+        match $crate::store::postgres::admit::admit($unit, $admission, &mut $row).await? {
+            $crate::store::postgres::admit::Admitted::Yes(caller) => caller,
+            $crate::store::postgres::admit::Admitted::No(refusal) => {
+                return Ok($crate::store::postgres::admit::refuse($unit, $row, $action, refusal));
+            }
+            $crate::store::postgres::admit::Admitted::Stale => return Ok(Outcome::Stale),
+        }
+    };
+}
+
+/// The user of a call; ends the function if that user may have no grants.
+macro_rules! admitted_user {
+    ($unit:expr, $admission:expr, $identity:expr, $row:expr, $action:expr) => {
+        match $crate::store::postgres::users::seen($unit, $admission, $identity, &mut $row).await? {
+            Ok(user) => user,
+            Err(refusal) => {
+                return Ok($crate::store::postgres::admit::refuse($unit, $row, $action, refusal));
+            }
+        }
+    };
+}
+
+pub(super) use {admitted, admitted_user};

@@ -152,11 +152,14 @@ pub(super) async fn page(sql: &Client, filter: &AuditFilter) -> Result<AuditPage
         if filter.newest_first { ("<", "DESC", i64::MAX) } else { (">", "ASC", 0) };
     let from = filter.after.map_or(from, integer);
     let condition = if filter.app_id.is_some() { "app_id = $3 AND" } else { "$3::uuid IS NULL AND" };
+    let about =
+        if filter.grants.is_empty() { "$4::uuid[] IS NOT NULL AND" } else { "grant_id = ANY ($4) AND" };
     let text = format!(
-        "SELECT {}, n FROM audit_rows WHERE {condition} n {comparison} $1 ORDER BY n {order} LIMIT $2",
+        "SELECT {}, n FROM audit_rows WHERE {condition} {about} n {comparison} $1 ORDER BY n {order} LIMIT $2",
         columns!()
     );
-    let found = rows(sql, &text, params![from, i64::from(limit) + 1, filter.app_id]).await?;
+    let most = i64::from(limit) + 1;
+    let found = rows(sql, &text, params![from, most, filter.app_id, filter.grants]).await?;
     let mut page = AuditPage { rows: Vec::new(), next: None };
     let mut last = 0;
     for row in &found {

@@ -1,32 +1,23 @@
 //! Signed calls other than the release.
 
 use super::{
-    admit::{Admitted, admit, refuse},
+    admit::{admitted, admitted_user, refuse},
     columns::{execute, micros, params},
-    grants,
+    ending::{self, Ending},
+    events, grants,
     lanes::Unit,
-    refresh, users,
+    refresh,
 };
 use crate::{
     audit::{Action, AuditRow, Outcome as AuditOutcome},
-    domain::{GrantId, Identity, Principal, UserId},
+    domain::{GrantEvent, GrantFacts, GrantId, GrantStatus, Identity, Principal, Refusal, UserId},
     resolve::{self, Caller, Subject},
     seal::Sealed,
     store::{
         AdmittedNote, ListCommand, Outcome, ReportCommand, RevokeCommand, Revoked, ScopeMismatchCommand,
-        StoreError, draft,
+        StoreError, draft, event::Change,
     },
 };
-
-macro_rules! admitted {
-    ($unit:expr, $admission:expr, $row:expr, $action:expr) => {
-        match admit($unit, $admission, &mut $row).await? {
-            Admitted::Yes(caller) => caller,
-            Admitted::No(refusal) => return Ok(refuse($unit, $row, $action, refusal)),
-            Admitted::Stale => return Ok(Outcome::Stale),
-        }
-    };
-}
 
 fn subject_of(user: Option<UserId>, identity: Option<&Identity>) -> Option<Subject<'_>> {
     user.map(|id| Subject { id, groups: identity.map_or(&[], |identity| &identity.groups) })
@@ -38,14 +29,16 @@ async fn speak_of(
     row: &mut AuditRow,
     caller: &Caller,
     id: GrantId,
-) -> Result<Result<(), Box<crate::domain::Refusal>>, StoreError> {
+) -> Result<Result<Option<GrantFacts>, Box<Refusal>>, StoreError> {
     row.grant_id = Some(id);
     let found = grants::facts_by_id(unit.sql, row.app_id, id).await?;
-    let decision = resolve::decide_report(caller, found.as_ref());
-    if let (Ok(()), Some(facts)) = (&decision, &found) {
+    if let Err(refusal) = resolve::decide_report(caller, found.as_ref()) {
+        return Ok(Err(refusal));
+    }
+    if let Some(facts) = &found {
         draft::describe(row, facts);
     }
-    Ok(decision)
+    Ok(Ok(found))
 }
 
 pub(super) async fn report(
@@ -81,11 +74,17 @@ pub(super) async fn scope_mismatch(
     mut row: AuditRow,
 ) -> Result<Outcome<()>, StoreError> {
     let caller = admitted!(unit, &command.admission, row, Action::ScopeMismatchReported);
-    if let Err(refusal) = speak_of(unit, &mut row, &caller, command.grant_id).await? {
-        return Ok(refuse(unit, row, Action::ScopeMismatchReported, refusal));
+    let facts = match speak_of(unit, &mut row, &caller, command.grant_id).await? {
+        Ok(facts) => facts,
+        Err(refusal) => return Ok(refuse(unit, row, Action::ScopeMismatchReported, refusal)),
+    };
+    let text = "UPDATE grants SET scope_mismatch = true WHERE app_id = $1 AND id = $2 AND NOT scope_mismatch";
+    let news = execute(unit.sql, text, params![row.app_id, command.grant_id]).await? == 1;
+    // Others are told once, and not of a grant that has ended.
+    if let Some(facts) = facts.filter(|facts| news && facts.status == GrantStatus::Active) {
+        let change = Change::new(row.app_id, GrantEvent::ScopeMismatch, &facts, row.at);
+        events::tell(unit.sql, &change).await?;
     }
-    let text = "UPDATE grants SET scope_mismatch = true WHERE app_id = $1 AND id = $2";
-    execute(unit.sql, text, params![row.app_id, command.grant_id]).await?;
     unit.audit(row);
     Ok(Outcome::Done(()))
 }
@@ -97,8 +96,7 @@ pub(super) async fn list(
     mut row: AuditRow,
 ) -> Result<Outcome<Option<Vec<Principal>>>, StoreError> {
     let caller = admitted!(unit, &command.admission, row, Action::GrantListed);
-    let user = users::seen(unit, &command.admission, command.user.as_ref()).await?;
-    row.app_user_id = user;
+    let user = admitted_user!(unit, &command.admission, command.user.as_ref(), row, Action::GrantListed);
     row.provider.clone_from(&command.filter.provider);
     unit.audit(row);
     Ok(Outcome::Done(resolve::listable(&caller, subject_of(user, command.user.as_ref()))))
@@ -111,8 +109,7 @@ pub(super) async fn revoke(
 ) -> Result<Outcome<Revoked>, StoreError> {
     let admission = &command.admission;
     let caller = admitted!(unit, admission, row, Action::GrantRevoked);
-    let user = users::seen(unit, admission, command.user.as_ref()).await?;
-    row.app_user_id = user;
+    let user = admitted_user!(unit, admission, command.user.as_ref(), row, Action::GrantRevoked);
     row.grant_id = Some(command.grant_id);
     let found = grants::facts_by_id(unit.sql, admission.app_id, command.grant_id).await?;
     let subject = subject_of(user, command.user.as_ref());
@@ -120,16 +117,13 @@ pub(super) async fn revoke(
     if let Err(refusal) = resolve::decide_revoke(&caller, subject, facts) {
         return Ok(refuse(unit, row, Action::GrantRevoked, refusal));
     }
-    if let Some(facts) = facts {
-        draft::describe(&mut row, facts);
-    }
     let by = match (user, caller.agent()) {
         (Some(user), _) => format!("user:{user}"),
         (None, Some(agent)) => format!("agent:{agent}"),
         (None, None) => format!("key:{}", admission.key_id),
     };
-    let revoked = grants::end(unit.sql, admission.app_id, command.grant_id, row.at, &by).await?;
-    unit.audit(row);
+    let ending = Ending { at: row.at, by, row };
+    let revoked = ending::end_one(unit, admission.app_id, command.grant_id, &ending).await?;
     Ok(Outcome::Done(revoked))
 }
 
@@ -139,7 +133,7 @@ pub(super) async fn note(
     mut row: AuditRow,
 ) -> Result<Outcome<()>, StoreError> {
     let _ = admitted!(unit, &note.admission, row, note.action);
-    row.app_user_id = users::seen(unit, &note.admission, note.user.as_ref()).await?;
+    admitted_user!(unit, &note.admission, note.user.as_ref(), row, note.action);
     if let Some(code) = &note.code {
         row.outcome = AuditOutcome::Refused;
         row.code = Some(code.as_str().to_owned());

@@ -51,6 +51,7 @@ typed! {
     &str = TEXT
     &[u8] = BYTEA
     Vec<i16> = INT2_ARRAY
+    Vec<GrantId> = UUID_ARRAY
     Vec<&[u8]> = BYTEA_ARRAY
 }
 

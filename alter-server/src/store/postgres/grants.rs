@@ -11,6 +11,7 @@ use super::{
         Parameter, count, execute, get, instant, integer, maybe_instant, maybe_row, micros, parameter,
         params, principal, principal_columns, rows, scopes, scopes_text,
     },
+    events,
     lanes::Unit,
     refresh::{self, Reported},
     users,
@@ -18,11 +19,12 @@ use super::{
 use crate::{
     audit::Action,
     domain::{
-        AppId, Grant, GrantFacts, GrantFilter, GrantId, GrantKind, GrantPage, GrantStatus, ImportGrant,
+        AppId, Grant, GrantEvent, GrantFacts, GrantFilter, GrantId, GrantKind, GrantPage, ImportGrant,
         ImportOwner, NewGrant, Operator, Principal, ProviderId, ProviderKind, SecretId, TokenGeneration,
+        UserStatus,
     },
     seal::{Field, SealContext, Sealed},
-    store::{ImportedGrant, Revoked, StoreError, check, draft},
+    store::{ImportedGrant, StoreError, check, draft, event::Change},
 };
 
 macro_rules! facts_columns {
@@ -45,7 +47,8 @@ pub(super) use {facts_columns, of_principals};
 macro_rules! whole {
     () => {
         ", g.app_id, g.scopes, g.generation, g.token_generation, g.secret_id, s.name, g.scope_mismatch, \
-         g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason, g.account_id, g.parent_grant_id, g.provider_revocation \
+         g.created_at, g.last_used_at, g.revoked_at, g.revoked_by, g.reconnect_reason, g.account_id, \
+         g.parent_grant_id, g.provider_revocation \
          FROM grants g LEFT JOIN managed_secrets s ON s.app_id = g.app_id AND s.id = g.secret_id WHERE "
     };
 }
@@ -192,19 +195,19 @@ pub(super) async fn page(
 }
 
 /// What is written when a grant is made.
-struct Insert<'a> {
-    app_id: AppId,
-    id: GrantId,
-    provider: &'a ProviderId,
-    kind: GrantKind,
-    principal: &'a Principal,
-    label: Option<&'a str>,
-    grant_expires_at: Option<Timestamp>,
-    secret_id: Option<SecretId>,
-    at: Timestamp,
+pub(super) struct Insert<'a> {
+    pub(super) app_id: AppId,
+    pub(super) id: GrantId,
+    pub(super) provider: &'a ProviderId,
+    pub(super) kind: GrantKind,
+    pub(super) principal: &'a Principal,
+    pub(super) label: Option<&'a str>,
+    pub(super) grant_expires_at: Option<Timestamp>,
+    pub(super) secret_id: Option<SecretId>,
+    pub(super) at: Timestamp,
 }
 
-async fn insert(sql: &Client, new: &Insert<'_>) -> Result<(), StoreError> {
+pub(super) async fn insert(sql: &Client, new: &Insert<'_>) -> Result<(), StoreError> {
     let (kind, id) = principal_columns(new.principal);
     if let Some(label) = new.label {
         let text = "SELECT 1 FROM grants WHERE app_id = $1 AND provider_id = $2 AND principal_kind = $3 \
@@ -239,9 +242,13 @@ async fn insert(sql: &Client, new: &Insert<'_>) -> Result<(), StoreError> {
 async fn check_principal(sql: &Client, app_id: AppId, principal: &Principal) -> Result<(), StoreError> {
     match principal {
         Principal::User(id) => {
-            let text = "SELECT 1 FROM users WHERE app_id = $1 AND id = $2";
-            let found = maybe_row(sql, text, params![app_id, *id]).await?;
-            found.map(|_| ()).ok_or(StoreError::NotFound("user"))
+            match users::status_of(sql, app_id, Some(*id)).await?.ok_or(StoreError::NotFound("user"))? {
+                UserStatus::Active => Ok(()),
+                UserStatus::Suspended | UserStatus::Deleted => {
+                    let text = "this user is suspended or deleted and can have no grant";
+                    Err(StoreError::Conflict(text.to_owned()))
+                }
+            }
         }
         Principal::Agent(id) => {
             let text = "SELECT 1 FROM agents WHERE app_id = $1 AND id = $2 AND status <> 2";
@@ -278,6 +285,8 @@ pub(super) async fn create(unit: &mut Unit<'_>, by: &Operator, new: &NewGrant) -
     let mut row = draft::of_operator(by, new.app_id, Action::GrantCreated);
     draft::describe(&mut row, &grant.facts);
     unit.audit(row);
+    let change = Change::new(new.app_id, GrantEvent::Created, &grant.facts, by.at);
+    events::tell(unit.sql, &change).await?;
     Ok(grant)
 }
 
@@ -300,7 +309,7 @@ pub(super) async fn import(
     }
     let principal = match &import.owner {
         ImportOwner::Identity(identity) => {
-            Principal::User(users::find_or_create(unit, app_id, by.at, identity).await?)
+            Principal::User(users::find_or_create(unit, app_id, by.at, identity).await?.id)
         }
         ImportOwner::Principal(principal) => principal.clone(),
     };
@@ -337,6 +346,8 @@ pub(super) async fn import(
     row.token_generation = grant.token_generation;
     row.detail = Some(if created { "new" } else { "credential replaced" }.to_owned());
     unit.audit(row);
+    let event = if created { GrantEvent::Created } else { GrantEvent::Updated };
+    events::tell(unit.sql, &Change::new(app_id, event, &grant.facts, by.at)).await?;
     Ok(ImportedGrant { grant, created })
 }
 
@@ -380,42 +391,4 @@ async fn store_tokens(
     )
     .await?;
     Ok(())
-}
-
-/// Ends a grant and takes its own tokens away.
-pub(super) async fn end(
-    sql: &Client,
-    app_id: AppId,
-    id: GrantId,
-    at: Timestamp,
-    by: &str,
-) -> Result<Revoked, StoreError> {
-    execute(
-        sql,
-        "UPDATE grants SET status = $3, revoked_at = $4, revoked_by = $5, access_token = NULL, refresh_token = NULL \
-         WHERE app_id = $1 AND id = $2",
-        params![app_id, id, GrantStatus::Revoked, micros(at), by],
-    )
-    .await?;
-    Ok(Revoked { grant_id: id, revoked_at: at })
-}
-
-/// Revokes as an operator.
-pub(super) async fn revoke_as_operator(
-    unit: &mut Unit<'_>,
-    by: &Operator,
-    app_id: AppId,
-    id: GrantId,
-    reason: Option<&str>,
-) -> Result<Revoked, StoreError> {
-    let grant = load(unit.sql, app_id, id).await?;
-    if let Some(revoked_at) = grant.revoked_at {
-        return Ok(Revoked { grant_id: id, revoked_at });
-    }
-    let revoked = end(unit.sql, app_id, id, by.at, &by.name).await?;
-    let mut row = draft::of_operator(by, app_id, Action::GrantRevoked);
-    draft::describe(&mut row, &grant.facts);
-    row.reason = reason.map(str::to_owned);
-    unit.audit(row);
-    Ok(revoked)
 }

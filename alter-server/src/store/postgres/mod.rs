@@ -10,6 +10,7 @@ mod admit;
 mod agents;
 mod apps;
 mod audit;
+mod browsers;
 mod calls;
 mod candidates;
 mod checkpoints;
@@ -17,15 +18,21 @@ mod checkpoints;
 pub(crate) mod cluster;
 mod columns;
 mod connect;
+mod connect_sessions;
+mod connection;
+mod ending;
+mod events;
 #[cfg(test)]
 mod forward;
 mod grants;
+mod hooks;
+mod jobs;
 mod keys;
 mod lanes;
 mod listen;
 #[cfg(test)]
 mod outage;
-mod outbox;
+mod pages;
 mod partitions;
 #[cfg(test)]
 mod pooler;
@@ -39,11 +46,11 @@ mod retention;
 pub(crate) mod rows;
 mod schema;
 mod secrets;
-mod sessions;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod users;
+mod webhooks;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -154,7 +161,9 @@ macro_rules! read {
     }};
 }
 
-// It uses the macros above.
+// They use the macros above.
+mod outbox;
+mod sessions;
 mod trail;
 
 impl Store for PostgresStore {
@@ -431,7 +440,7 @@ impl Store for PostgresStore {
         id: GrantId,
         reason: Option<String>,
     ) -> Answer<'_, Revoked> {
-        unit!(self, Gate::Exclusive(app_id), (by, app_id, id, reason), |unit| grants::revoke_as_operator(
+        unit!(self, Gate::Exclusive(app_id), (by, app_id, id, reason), |unit| ending::revoke_as_operator(
             unit,
             by,
             *app_id,

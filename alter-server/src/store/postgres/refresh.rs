@@ -14,15 +14,18 @@ use super::{
         PlainId, count, execute, get, instant, integer, maybe_instant, maybe_row, micros, params, rows,
         scopes, scopes_text, small,
     },
-    grants,
+    events, grants,
     lanes::Unit,
     providers,
 };
 use crate::{
-    domain::{AppId, CredentialVersion, GrantHealth, GrantId, Provider, ProviderId, RefreshFailure},
+    domain::{
+        AppId, CredentialVersion, GrantEvent, GrantHealth, GrantId, Provider, ProviderId, RefreshFailure,
+    },
     seal::{Sealed, SealedField},
     store::{
         StoreError, draft,
+        event::Change,
         lease::{self, KeptGrant, LeaseRow, Pause},
         refresh::{
             BeginRefresh, Begun, FinishRefresh, Finished, FreshTokens, IdleQuery, LeaseRef, RefreshEnd,
@@ -39,6 +42,7 @@ macro_rules! now {
         "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     };
 }
+pub(super) use now;
 
 /// Locks the row, if there is one.
 async fn lock(sql: &Client, app_id: AppId, grant_id: GrantId) -> Result<Option<LeaseRow>, StoreError> {
@@ -225,6 +229,8 @@ pub(super) async fn finish(unit: &mut Unit<'_>, finish: &FinishRefresh) -> Resul
         }
         RefreshEnd::Dead { failure } => {
             dead(unit.sql, finish, failure).await?;
+            let change = Change::new(app_id, GrantEvent::ReconnectNeeded, &grant.facts, finish.at);
+            events::tell(unit.sql, &Change { reason: Some(&lease::reason_text(failure)), ..change }).await?;
             grant.generation
         }
     };

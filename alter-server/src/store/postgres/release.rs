@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 
 use super::{
     admit::{self, Admitted, refuse},
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     audit::{Action, AuditRow},
-    domain::{Address, GrantFacts, Refusal},
+    domain::{Address, GrantFacts, Refusal, UserId},
     resolve::{self, Caller, Search, Subject, Usable},
     store::{Outcome, Release, ReleaseCommand, Released, ReleasedCredential, StoreError, draft},
 };
@@ -33,10 +33,11 @@ pub(super) async fn release(
     let admission = &command.admission;
     let identity = command.user.as_ref();
     // One flight: whatever does not hang on what the others say. Nothing is decided yet.
-    let (mut unit, (seen, known, found)) = unbegun
+    let (mut unit, (seen, known, named, found)) = unbegun
         .begin_with(|sql| {
             let user = users::look(sql, admission.app_id, identity);
-            try_join3(admit::look(sql, admission), user, candidates::likely(sql, command))
+            let named = users::status_of(sql, admission.app_id, named_user(command));
+            try_join4(admit::look(sql, admission), user, named, candidates::likely(sql, command))
         })
         .await?;
     let unit = &mut unit;
@@ -45,8 +46,15 @@ pub(super) async fn release(
         Admitted::No(refusal) => return Ok(refuse(unit, row, Action::TokenRefused, refusal)),
         Admitted::Stale => return Ok(Outcome::Stale),
     };
-    let user = users::settle(unit, admission, identity, known).await?;
-    row.app_user_id = user;
+    let user = match users::settle(unit, admission, identity, known, &mut row).await? {
+        Ok(user) => user,
+        Err(refusal) => return Ok(refuse(unit, row, Action::TokenRefused, refusal)),
+    };
+    // Nobody's id finds nothing, as ever.
+    if let Err(refusal) = resolve::admit_user(Some(named.unwrap_or_default())) {
+        row.app_user_id = named_user(command);
+        return Ok(refuse(unit, row, Action::TokenRefused, refusal));
+    }
     let groups = identity.map_or(&[][..], |user| &user.groups);
     let subject = user.map(|id| Subject { id, groups });
     let (chosen, loaded) = match choose(unit, command, &caller, subject, found, &mut row).await? {
@@ -109,6 +117,14 @@ pub(super) async fn release(
         key_deprecated: caller.key_deprecated,
         refresh_due,
     }))))
+}
+
+/// The user that a call without a token names by its id.
+fn named_user(command: &ReleaseCommand) -> Option<UserId> {
+    match (&command.address, &command.user) {
+        (Address::Provider { app_user_id: Some(id), .. }, None) => id.parse().ok(),
+        _ => None,
+    }
 }
 
 async fn choose(

@@ -9,22 +9,68 @@ use crate::{
     store::{Resealed, StoreError},
 };
 
-/// Every sealed column. The name in front goes into the cursor.
-const PLACES: [(&str, &str, &str); 7] = [
-    ("keys", "api_keys", "signing_key"),
-    ("providers", "providers", "client_secret"),
-    ("secrets", "managed_secrets", "material"),
-    ("access", "grants", "access_token"),
-    ("refresh", "grants", "refresh_token"),
-    ("bodies", "audit_bodies", "sealed"),
-    ("checkpoints", "audit_keys", "private_key"),
+/// A sealed column, and what its rows are walked by.
+struct Place {
+    /// What goes into the cursor.
+    name: &'static str,
+    table: &'static str,
+    column: &'static str,
+    key: Key,
+}
+
+/// What rows are walked by; unique, and in order.
+#[derive(Clone, Copy)]
+enum Key {
+    /// `n`.
+    Number,
+    /// `id`, of the tables that have no number.
+    Id,
+}
+
+impl Key {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Number => "n",
+            Self::Id => "id",
+        }
+    }
+
+    /// The text of a cursor, if it is one.
+    fn cursor(self, text: &str) -> Option<String> {
+        match self {
+            Self::Number => text.parse::<i64>().ok().map(|number| number.to_string()),
+            Self::Id => text.parse::<uuid::Uuid>().ok().map(|id| format!("'{id}'::uuid")),
+        }
+    }
+}
+
+const fn place(name: &'static str, table: &'static str, column: &'static str, key: Key) -> Place {
+    Place { name, table, column, key }
+}
+
+/// Every sealed column.
+const PLACES: [Place; 13] = [
+    place("keys", "api_keys", "signing_key", Key::Number),
+    place("providers", "providers", "client_secret", Key::Number),
+    place("secrets", "managed_secrets", "material", Key::Number),
+    place("access", "grants", "access_token", Key::Number),
+    place("refresh", "grants", "refresh_token", Key::Number),
+    place("bodies", "audit_bodies", "sealed", Key::Number),
+    place("checkpoints", "audit_keys", "private_key", Key::Number),
+    place("sign_in", "apps", "sign_in_secret", Key::Id),
+    place("sessions", "connect_sessions", "user_token", Key::Id),
+    place("webhooks", "webhook_endpoints", "secret", Key::Number),
+    place("hooks", "hook_sources", "secret", Key::Number),
+    place("outbox_access", "outbox", "access_token", Key::Number),
+    place("outbox_refresh", "outbox", "refresh_token", Key::Number),
 ];
 
-fn start(cursor: Option<&str>) -> Result<(usize, i64), StoreError> {
-    let Some(cursor) = cursor else { return Ok((0, i64::MIN)) };
+/// Where to begin: the place, and the key after which.
+fn start(cursor: Option<&str>) -> Result<(usize, Option<String>), StoreError> {
+    let Some(cursor) = cursor else { return Ok((0, None)) };
     let parsed = cursor.split_once(':').and_then(|(name, row)| {
-        let place = PLACES.iter().position(|(known, ..)| *known == name)?;
-        Some((place, row.parse().ok()?))
+        let (number, place) = PLACES.iter().enumerate().find(|(_, place)| place.name == name)?;
+        Some((number, Some(place.key.cursor(row)?)))
     });
     parsed.ok_or_else(|| StoreError::Invalid("this is not a cursor that re-sealing gave".to_owned()))
 }
@@ -34,31 +80,35 @@ pub(super) async fn reseal(
     batch: u32,
     cursor: Option<&str>,
 ) -> Result<Resealed, StoreError> {
-    let (mut place, mut after) = start(cursor)?;
+    let (mut number, mut after) = start(cursor)?;
     let mut left = u64::from(batch.clamp(1, 1000));
     let mut resealed = Resealed { seen: 0, changed: 0, next: None };
-    while let Some((name, table, column)) = PLACES.get(place) {
+    while let Some(Place { name, table, column, key }) = PLACES.get(number) {
+        let by = key.column();
+        // A cursor's text was parsed and written anew.
+        let begin = after.take().map(|after| format!("AND {by} > {after} ")).unwrap_or_default();
         let text = format!(
-            "SELECT n, {column} FROM {table} WHERE n > $1 AND {column} IS NOT NULL ORDER BY n LIMIT $2"
+            "SELECT {by}::text, {column} FROM {table} WHERE {column} IS NOT NULL {begin}ORDER BY {by} LIMIT $1"
         );
-        let found = rows(unit.sql, &text, params![after, integer(left)]).await?;
-        // Compared with what was read: a value that changed meanwhile stays its writer's.
-        let update = format!("UPDATE {table} SET {column} = $3 WHERE n = $1 AND {column} = $2");
+        let found = rows(unit.sql, &text, params![integer(left)]).await?;
+        let mut last = None;
         for row in &found {
             resealed.seen += 1;
-            after = get(row, 0)?;
-            let sealed: Sealed = get(row, 1)?;
-            if let Some(anew) = unit.envelope.rewrap(&sealed)? {
-                resealed.changed += execute(unit.sql, &update, params![after, sealed, anew]).await?;
-            }
+            let (at, sealed): (&str, Sealed) = (get(row, 0)?, get(row, 1)?);
+            last = Some(at);
+            let Some(anew) = unit.envelope.rewrap(&sealed)? else { continue };
+            let place =
+                key.cursor(at).ok_or_else(|| StoreError::Corrupt(format!("{at} is no key of {table}")))?;
+            // Compared with what was read: a value that changed meanwhile stays its writer's.
+            let update = format!("UPDATE {table} SET {column} = $2 WHERE {by} = {place} AND {column} = $1");
+            resealed.changed += execute(unit.sql, &update, params![sealed, anew]).await?;
         }
         left -= found.len() as u64;
         if left == 0 {
-            resealed.next = Some(format!("{name}:{after}"));
+            resealed.next = last.map(|last| format!("{name}:{last}"));
             return Ok(resealed);
         }
-        place += 1;
-        after = i64::MIN;
+        number += 1;
     }
     Ok(resealed)
 }

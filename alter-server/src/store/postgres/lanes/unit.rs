@@ -198,17 +198,23 @@ impl Unit<'_> {
     /// Uses up a nonce at the end; `false` if it was used before, by whichever replica. That shows only then: this unit of
     /// work is undone and begun again, and is told here.
     pub(in crate::store::postgres) fn use_nonce(&mut self, admission: &Admission) -> bool {
+        let Admission { app_id, timestamp, key_id, nonce, .. } = admission;
+        self.use_once(*app_id, *key_id, *timestamp, *nonce)
+    }
+
+    /// The same for anything that counts once while its timestamp (Unix seconds) is accepted; `by` is whose it is.
+    pub(in crate::store::postgres) fn use_once(
+        &mut self,
+        app_id: AppId,
+        by: KeyId,
+        timestamp: i64,
+        nonce: Nonce,
+    ) -> bool {
         if self.replayed {
             return false;
         }
-        let Admission { app_id, timestamp, key_id, nonce, .. } = admission;
-        self.end.wanted.push(Wanted(Table::Nonces, *timestamp));
-        self.end.writes.push(Write::Nonce {
-            app_id: *app_id,
-            timestamp: *timestamp,
-            key_id: *key_id,
-            nonce: *nonce,
-        });
+        self.end.wanted.push(Wanted(Table::Nonces, timestamp));
+        self.end.writes.push(Write::Nonce { app_id, timestamp, key_id: by, nonce });
         true
     }
 
