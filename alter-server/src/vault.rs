@@ -21,6 +21,7 @@ use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use http::Request;
 use secrecy::SecretSlice;
+use tokio::sync::Semaphore;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tower::ServiceExt;
 use tower_service::Service;
@@ -50,6 +51,8 @@ const DEFAULT_REFRESH_WAIT: Duration = Duration::from_secs(25);
 pub(crate) const KEY_FILE: &str = "kek";
 /// How long [`Vault::close`] waits for calls in flight.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Most polls that are held open at a time; one more is answered at once.
+const WAITING: usize = 1_024;
 /// How often the vault signs where its audit chains stand.
 const CHECKPOINTS: Duration = Duration::from_secs(15 * 60);
 
@@ -324,6 +327,8 @@ impl Vault {
             strangers: RowBudget::new(Arc::clone(&clock)),
             throttled: RowBudget::new(Arc::clone(&clock)),
             web: Web::new(public_url, Arc::clone(&clock)),
+            oauth: TokenEndpoint::new(Arc::clone(&clock)),
+            waiting: Semaphore::new(WAITING),
             clock,
             calls: TaskTracker::new(),
             draining: AtomicBool::new(false),
@@ -465,6 +470,10 @@ pub(crate) struct Core {
     /// Rows for calls over their key's limit.
     pub(crate) throttled: Arc<RowBudget>,
     pub(crate) web: Web,
+    /// Asks providers for the tokens of a new connection.
+    pub(crate) oauth: TokenEndpoint,
+    /// Places for polls that are held open.
+    pub(crate) waiting: Semaphore,
     calls: TaskTracker,
     draining: AtomicBool,
 }

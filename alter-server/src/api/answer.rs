@@ -39,6 +39,15 @@ impl Reply {
         }
     }
 
+    /// 201 with a JSON body.
+    pub(crate) fn created<T: Serialize>(body: &T) -> Self {
+        let mut reply = Self::json(body);
+        if reply.status == StatusCode::OK {
+            reply.status = StatusCode::CREATED;
+        }
+        reply
+    }
+
     /// 204.
     pub(crate) fn empty() -> Self {
         Self { status: StatusCode::NO_CONTENT, body: None, retry_after: None }

@@ -6,8 +6,12 @@
 //! leaves a row as well.
 
 mod answer;
+mod auth_poll;
+mod auth_session;
 mod call;
 mod caller;
+mod connect_poll;
+mod connect_session;
 mod health;
 mod key;
 mod limit;
@@ -21,7 +25,8 @@ mod verify_token;
 use std::{sync::Arc, time::Instant};
 
 use alter_core::wire::{
-    code::Code, error::ErrorBody, grants, identity, report as wire_report, token as wire_token,
+    auth, code::Code, connect as wire_connect, error::ErrorBody, grants, identity, report as wire_report,
+    token as wire_token,
 };
 use axum::{
     Router,
@@ -54,6 +59,11 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/sdk/oauth/grants/{id}/revoke", post(timed::<revoke::Revoke>))
         .route(identity::VERIFY_TOKEN_PATH, post(timed::<verify_token::VerifyToken>))
         .route(signin::CALLBACK_PATH, get(signin::callback))
+        .route(wire_connect::SESSION_PATH, post(timed::<connect_session::CreateConnect>))
+        .route(wire_connect::POLL_PATH, post(timed::<connect_poll::PollConnect>))
+        .route(auth::SESSION_PATH, post(timed::<auth_session::CreateSignIn>))
+        .route(auth::POLL_PATH, post(timed::<auth_poll::PollSignIn>))
+        .merge(crate::connect::pages())
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .method_not_allowed_fallback(async || {

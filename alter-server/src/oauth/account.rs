@@ -65,7 +65,9 @@ impl TokenEndpoint {
         match self.userinfo(provider, oauth, url, access_token).await {
             Ok(userinfo) => document["userinfo"] = userinfo,
             // Without an id the same account could not be told from another one: then it is better to ask again later.
-            Err(failure) if failure.failure.code.is_passing() && oauth.account.read(&document).id.is_none() => {
+            Err(failure)
+                if failure.failure.code.is_passing() && oauth.account.read(&document).id.is_none() =>
+            {
                 return Err(AccountFailure::Unavailable(failure.failure.to_string()));
             }
             Err(failure) => tracing::warn!(provider = %provider.id, %failure, "userinfo did not answer"),
@@ -156,7 +158,8 @@ fn injected(
 
 /// The claims of an ID token, with those checked that bind it to this request.
 fn claims(oauth: &OAuthSettings, token: &str, nonce: &str) -> Result<Value, AccountFailure> {
-    let decoded = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).map(Zeroizing::new);
+    let decoded =
+        token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).map(Zeroizing::new);
     // What cannot be read names nobody, and decides nothing.
     let Some(claims) = decoded.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
         return Ok(Value::Null);

@@ -80,7 +80,10 @@ mod tests {
 
     use super::*;
 
-    fn url(settings: serde_json::Value, change: impl FnOnce(&mut Authorization<'_>)) -> BTreeMap<String, String> {
+    fn url(
+        settings: serde_json::Value,
+        change: impl FnOnce(&mut Authorization<'_>),
+    ) -> BTreeMap<String, String> {
         let oauth: OAuthSettings = serde_json::from_value(settings).unwrap();
         let scopes = ["openid".to_owned(), "a".to_owned()];
         let mut request = Authorization {
