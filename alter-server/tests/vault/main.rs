@@ -3,7 +3,9 @@
 
 mod answers;
 mod attacks;
+mod browser;
 mod command_line;
+mod connect;
 #[cfg(feature = "postgres")]
 mod encrypted;
 mod in_process;
