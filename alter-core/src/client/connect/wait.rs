@@ -40,7 +40,8 @@ pub(super) type OnEvent = Box<dyn FnMut(&ConnectEvent) + Send>;
 ///
 /// It polls at once, then every 2 s, and once more at the very end of its time. A throttle is waited out as the vault
 /// says. A failure that may pass (no connection, no answer, HTTP 500, 502, 503, 504) does not end it, as it does in the
-/// published clients: up to five in a row are borne, with pauses that double up to 30 s.
+/// published clients: up to five in a row are borne, with pauses that double up to 30 s. A vault that hangs can hold the
+/// last poll for the client's own timeout beyond the time of the waiting.
 ///
 /// # Errors
 ///
