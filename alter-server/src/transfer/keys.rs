@@ -55,7 +55,9 @@ pub(super) fn sealed_of(
 
 fn context(table: &Table, row: &Row, seal: Seal) -> Result<SealContext, SealError> {
     let value = |name: &str| table.place(name).map(|place| &row[place]);
-    let app_id = match value("app_id") {
+    // An app's own row is named by its id alone.
+    let app = if table.name == "apps" { "id" } else { "app_id" };
+    let app_id = match value(app) {
         Some(Value::Uuid(id)) => AppId::from_uuid(uuid::Uuid::from_bytes(*id)),
         // What belongs to the vault itself.
         None => AppId::VAULT,

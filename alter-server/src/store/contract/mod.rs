@@ -2,13 +2,19 @@
 
 mod admission;
 mod audit;
+mod cases;
+mod connections;
 mod grants;
 mod operators;
+mod outbox;
 mod proof;
 mod refresh;
 mod refresh_model;
 mod release;
 mod retention;
+mod sessions;
+mod users;
+mod wallet;
 
 use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
 
@@ -32,13 +38,19 @@ use crate::{
 
 pub(crate) use admission::*;
 pub(crate) use audit::*;
+pub(crate) use cases::{connect_contract, store_contract};
+pub(crate) use connections::*;
 pub(crate) use grants::*;
 pub(crate) use operators::*;
+pub(crate) use outbox::*;
 pub(crate) use proof::*;
 pub(crate) use refresh::*;
 pub(crate) use refresh_model::*;
 pub(crate) use release::*;
 pub(crate) use retention::*;
+pub(crate) use sessions::*;
+pub(crate) use users::*;
+pub(crate) use wallet::*;
 
 /// A fresh store and what tests need around it.
 pub(crate) struct World {
@@ -346,97 +358,3 @@ pub(crate) fn decided<T: std::fmt::Debug>(outcome: Outcome<T>) -> Result<T, Box<
 pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, Box<Refusal>>) -> Code {
     result.expect_err("a refusal").code
 }
-
-/// Makes one test per case of the contract. `$open` is an async function without arguments that answers a [`World`]; an
-/// attribute for each of the tests may follow.
-macro_rules! store_contract {
-    ($open:path) => {
-        $crate::store::contract::store_contract!($open, #[cfg(test)]);
-    };
-    ($open:path, #[$attribute:meta]) => {
-        $crate::store::contract::store_contract!(@cases #[$attribute] $open;
-            a_key_is_found_by_its_digest
-            every_key_state_has_its_code
-            a_paused_agent_may_still_report
-            a_suspended_app_is_refused
-            a_nonce_counts_once
-            a_missing_scope_is_named
-            a_stale_configuration_writes_nothing
-            an_asserted_agent_must_exist
-            an_agent_key_cannot_call_itself_another_agent
-            a_refusal_before_admission_has_a_row
-            a_user_gets_their_own_token_and_nobody_elses
-            a_token_comes_with_its_facts
-            several_accounts_are_ambiguous_until_one_is_named
-            a_grant_id_is_checked_against_the_user
-            an_agent_reaches_only_its_own_grants
-            an_app_key_without_a_user_reaches_the_system_grant
-            app_user_id_names_a_user_and_nothing_wider
-            groups_of_the_token_count
-            a_foreign_host_is_blocked
-            an_expired_token_is_never_released
-            an_expired_grant_says_so
-            a_revoked_grant_is_refused_at_once_and_its_tokens_are_gone
-            a_removed_provider_binding_takes_effect_at_once
-            a_managed_secret_is_shared_and_rotates
-            apps_are_isolated
-            refusals_are_in_the_trail
-            importing_again_replaces_the_credential
-            a_label_is_unique_among_active_siblings
-            bad_imports_are_refused_with_a_reason
-            lists_are_filtered_and_paged
-            a_user_revokes_only_their_own
-            an_operator_revokes_and_again_is_no_error
-            names_are_unique_and_missing_things_are_not_found
-            large_and_unusual_texts_are_kept
-            a_provider_in_use_stays
-            resealing_moves_everything_to_the_new_key
-            every_operator_action_has_a_row
-            reports_keep_sealed_bodies
-            concurrent_releases_keep_one_chain
-            closing_finishes_what_was_taken
-            audit_pages_do_not_overlap
-            a_token_is_served_until_its_end_and_then_replaced_first
-            what_is_not_fresh_leaves_no_trace
-            new_tokens_replace_the_old_ones
-            one_at_a_time_refreshes_a_grant
-            a_lease_that_ran_out_is_taken_over
-            asking_again_under_the_same_name_is_no_crash
-            what_takes_the_grant_away_overtakes_a_refresh
-            what_cannot_be_refreshed_says_why
-            dead_is_latched_until_the_user_connects_again
-            a_failure_of_the_client_pauses_all_of_its_grants
-            a_failure_of_one_grant_pauses_only_that
-            connecting_again_starts_without_failures
-            a_note_that_is_unresolved_stays
-            a_reported_refusal_counts_for_its_generation_and_not_too_often
-            good_calls_are_noted_to_the_minute
-            tokens_that_could_not_be_kept_are_served_as_the_grants
-            whoever_waits_is_told
-            grants_that_idle_are_found_oldest_first
-            refreshes_and_releases_beside_each_other_stay_whole
-            chains_are_signed_when_they_moved_and_when_they_close
-            what_was_signed_cannot_be_forged
-            what_was_anchored_cannot_vanish
-            a_planted_key_signs_nothing_that_counts
-            old_rows_are_exported_signed_and_removed
-            an_interrupted_prune_is_finished_by_the_next
-            a_row_with_an_odd_time_keeps_those_after_it
-            a_broken_chain_is_left_alone
-            a_chain_that_was_cut_meanwhile_is_not_cut_again
-            a_changed_export_is_found
-            the_model_says_what_the_store_does
-            a_model_of_another_store_is_told_apart
-        );
-    };
-    (@cases #[$attribute:meta] $open:path; $($case:ident)+) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        #[$attribute]
-        async fn $case() {
-            let world = $open().await;
-            $crate::store::contract::$case(&world).await;
-            world.assert_chains_verify().await;
-        }
-    )+};
-}
-pub(crate) use store_contract;

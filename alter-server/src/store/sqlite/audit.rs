@@ -1,5 +1,7 @@
 //! The trail in its tables.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -132,6 +134,9 @@ pub(super) fn page(sql: &Connection, filter: &AuditFilter) -> Result<AuditPage, 
     let (comparison, order, from) =
         if filter.newest_first { ("<", "DESC", i64::MAX) } else { (">", "ASC", 0) };
     let from = filter.after.map_or(from, integer);
+    if !filter.grants.is_empty() {
+        return of_grants(sql, filter, (limit, from), (comparison, order));
+    }
     // The app's index carries the row number, so both forms read in order.
     let condition = if filter.app_id.is_some() { "app_id = ?3 AND" } else { "?3 IS NULL AND" };
     let mut statement = sql.prepare_cached(&format!(
@@ -149,6 +154,45 @@ pub(super) fn page(sql: &Connection, filter: &AuditFilter) -> Result<AuditPage, 
         last = count(row, 33)?;
         page.rows.push(read(row)?);
     }
+    Ok(page)
+}
+
+/// Rows about some grants. Each grant's rows are read in order from the index of their own, and only the places: what is far behind
+/// is never touched.
+fn of_grants(
+    sql: &Connection,
+    filter: &AuditFilter,
+    (limit, from): (u32, i64),
+    (comparison, order): (&str, &str),
+) -> Result<AuditPage, StoreError> {
+    let Some(app_id) = filter.app_id else {
+        return Err(StoreError::Invalid("rows about grants are those of one app: name it".to_owned()));
+    };
+    let mut statement = sql.prepare_cached(&format!(
+        "SELECT n FROM audit_rows WHERE app_id = ?1 AND grant_id = ?2 AND n {comparison} ?3 ORDER BY n {order} LIMIT ?4"
+    ))?;
+    let mut places = BTreeSet::new();
+    for grant in &filter.grants {
+        let found = statement
+            .query_map(params![app_id, grant, from, i64::from(limit) + 1], |row| row.get::<_, i64>(0))?;
+        for place in found {
+            places.insert(place?);
+        }
+    }
+    let mut places: Vec<i64> = places.into_iter().collect();
+    if filter.newest_first {
+        places.reverse();
+    }
+    let more = places.len() > limit as usize;
+    places.truncate(limit as usize);
+    let mut statement =
+        sql.prepare_cached(concat!("SELECT ", columns!(), " FROM audit_rows WHERE n = ?1"))?;
+    let mut page = AuditPage { rows: Vec::with_capacity(places.len()), next: None };
+    for place in &places {
+        // One that retention removed meanwhile is gone.
+        page.rows.extend(statement.query_row([place], read).optional()?);
+    }
+    page.next = places.last().filter(|_| more).map(|place| place.unsigned_abs());
     Ok(page)
 }
 

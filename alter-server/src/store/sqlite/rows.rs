@@ -18,7 +18,7 @@ use crate::{
     store::StoreError,
     transfer::{
         marker::{self, Marker, Role},
-        tables::{self, Found, TABLES, Table},
+        tables::{self, Found, LEFT, TABLES, Table},
         value::{Kind, Row, Value},
     },
 };
@@ -262,7 +262,8 @@ fn append(sql: &Connection, row: &AuditRow, head: ChainHead) -> Result<(), Store
 }
 
 fn fenced() -> impl Iterator<Item = (&'static str, &'static str)> {
-    TABLES.iter().flat_map(|table| ["INSERT", "UPDATE", "DELETE"].map(|what| (table.name, what)))
+    let tables = TABLES.iter().map(|table| table.name).chain(LEFT);
+    tables.flat_map(|table| ["INSERT", "UPDATE", "DELETE"].map(|what| (table, what)))
 }
 
 /// The mark of a vault, if it is part of a move.
@@ -392,13 +393,14 @@ mod tests {
         };
         // Somebody who had the database open before.
         let other = schema::open_writer(&folder.join(schema::FILE)).unwrap();
-        other.execute_batch("INSERT INTO apps VALUES (x'01', 'a', 0, 1, NULL, NULL, 0)").unwrap();
+        other.execute_batch("INSERT INTO apps (id, name, status, config_generation, created_at) VALUES (x'01', 'a', 0, 1, 0)").unwrap();
         rows.mark(marker.clone()).await.unwrap();
         for change in [
-            "INSERT INTO apps VALUES (x'02', 'b', 0, 1, NULL, NULL, 0)",
+            "INSERT INTO apps (id, name, status, config_generation, created_at) VALUES (x'02', 'b', 0, 1, 0)",
             "UPDATE apps SET name = 'c'",
             "DELETE FROM apps",
             "INSERT INTO nonces VALUES (x'01', 1, x'01', x'01')",
+            "INSERT INTO browser_sessions VALUES (x'01', x'01', x'01', x'01', 0, 0, 0)",
         ] {
             let error = other.execute_batch(change).unwrap_err();
             assert!(error.to_string().contains("takes no more changes"), "{change}: {error}");

@@ -11,7 +11,7 @@ use crate::{
     seal::KeyRing,
     store::{
         AuditVerifyScope,
-        contract::{START, World, store_contract},
+        contract::{START, World, connect_contract, store_contract},
     },
 };
 
@@ -39,6 +39,7 @@ pub(super) async fn open_in(folder: tempfile::TempDir) -> World {
 }
 
 store_contract!(open);
+connect_contract!(open);
 
 use alter_core::wire::code::Code;
 use rusqlite::params;
