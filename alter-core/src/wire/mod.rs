@@ -14,6 +14,7 @@
 //! | [`grants`] | `grants/list` and `revoke` |
 //! | [`connect`] | `oauth/connect/session` and its poll |
 //! | [`auth`] | `auth/session` and `auth/poll`: signing a user in |
+//! | [`catalog`] | `oauth/provider-catalog` |
 //! | [`identity`] | `auth/verify-token` |
 //! | [`limit`] | rate-limit headers and `Retry-After` |
 //! | [`json`] | the JSON spelling that is signed |
@@ -21,6 +22,7 @@
 //! | [`secret`] | text that must not be printed, inside wire types |
 
 pub mod auth;
+pub mod catalog;
 pub mod code;
 pub mod connect;
 pub mod error;

@@ -10,6 +10,7 @@ mod auth_poll;
 mod auth_session;
 mod call;
 mod caller;
+mod catalog;
 mod connect_poll;
 mod connect_session;
 mod health;
@@ -25,8 +26,8 @@ mod verify_token;
 use std::{sync::Arc, time::Instant};
 
 use alter_core::wire::{
-    auth, code::Code, connect as wire_connect, error::ErrorBody, grants, identity, report as wire_report,
-    token as wire_token,
+    auth, catalog as wire_catalog, code::Code, connect as wire_connect, error::ErrorBody, grants, identity,
+    report as wire_report, token as wire_token,
 };
 use axum::{
     Router,
@@ -57,6 +58,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/sdk/grants/{id}/report-scope-mismatch", post(timed::<scope_report::ScopeReport>))
         .route(grants::LIST_PATH, post(timed::<list::List>))
         .route("/sdk/oauth/grants/{id}/revoke", post(timed::<revoke::Revoke>))
+        .route(wire_catalog::PATH, get(timed::<catalog::Catalog>))
         .route(identity::VERIFY_TOKEN_PATH, post(timed::<verify_token::VerifyToken>))
         .route(signin::CALLBACK_PATH, get(signin::callback))
         .route(wire_connect::SESSION_PATH, post(timed::<connect_session::CreateConnect>))

@@ -52,6 +52,8 @@ actions! {
     ScopeMismatchReported = "scope_mismatch.reported";
     /// Grants were listed.
     GrantListed = "grant.listed";
+    /// The providers that can be connected were listed.
+    ProvidersListed = "providers.listed";
     /// A grant was created on a managed secret.
     GrantCreated = "grant.created";
     /// Existing tokens were moved in.

@@ -172,7 +172,11 @@ fn remind(output: &mut Output, entry: &Entry, provider: &Provider) {
     for note in &entry.notes {
         output.say(&format!("note: {note}"));
     }
-    output.say("next: register the redirect URI PUBLIC_URL/sdk/oauth/callback of this vault at the provider");
+    if oauth.is_some_and(OAuthSettings::connectable) {
+        output.say(
+            "next: register the redirect URI PUBLIC_URL/sdk/oauth/callback of this vault at the provider",
+        );
+    }
 }
 
 impl AddProvider {
@@ -300,7 +304,7 @@ fn shown(entry: &Entry) -> Result<Output, CliError> {
     for scope in &oauth.required_scopes {
         row("always asks", worded(oauth, scope));
     }
-    for scope in &oauth.scopes {
+    for scope in oauth.scopes.iter().filter(|scope| !oauth.required_scopes.contains(scope)) {
         row("asks", worded(oauth, scope));
     }
     for scope in oauth.scope_texts.keys() {

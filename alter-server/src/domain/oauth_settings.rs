@@ -206,6 +206,13 @@ impl OAuthSettings {
         wanted.iter().chain(&self.required_scopes).filter(|scope| seen.insert(*scope)).cloned().collect()
     }
 
+    /// Whether the settings say all that connecting an account needs: where people are sent, where a code is redeemed, as
+    /// whom.
+    #[must_use]
+    pub fn connectable(&self) -> bool {
+        self.authorize_url.is_some() && self.token_url.is_some() && self.client_id.is_some()
+    }
+
     /// Those of `asked` that are not in `granted`, the scopes that the provider's answer named. What its answers never name
     /// is not missing.
     #[must_use]

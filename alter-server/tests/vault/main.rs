@@ -9,6 +9,7 @@ mod connect;
 #[cfg(feature = "postgres")]
 mod encrypted;
 mod in_process;
+mod providers;
 mod refresh;
 #[cfg(feature = "postgres")]
 mod replicas;
