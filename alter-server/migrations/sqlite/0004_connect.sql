@@ -12,6 +12,7 @@ CREATE INDEX users_by_person ON users (issuer, subject);                  -- the
 ALTER TABLE grants ADD COLUMN account_id TEXT;                            -- the provider's stable id of the account
 ALTER TABLE grants ADD COLUMN parent_grant_id BLOB;                       -- ends with its parent
 ALTER TABLE grants ADD COLUMN provider_revocation TEXT;                   -- what the provider said to the revocation
+CREATE INDEX grants_by_owner ON grants (app_id, principal_kind, principal_id, created_at);  -- the wallet: all of a user's
 CREATE INDEX grants_by_parent ON grants (app_id, parent_grant_id) WHERE parent_grant_id IS NOT NULL;
 
 CREATE INDEX audit_rows_by_grant ON audit_rows (app_id, grant_id, n) WHERE grant_id IS NOT NULL;

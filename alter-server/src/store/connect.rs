@@ -31,7 +31,8 @@ pub struct CreateSession {
     pub user: Option<Identity>,
     /// What is asked for, checked but for what only the store knows: that the providers are the app's OAuth providers
     /// (else [`Code::InvalidRequest`]), and that the grant to repair is an OAuth grant of this app that is not ended,
-    /// of the one provider, and the user's (else [`Code::GrantNotFound`]).
+    /// of the one provider, and the user's (without a user the key's agent's, or else the app's own), else
+    /// [`Code::GrantNotFound`]. Its provider becomes the only one that is asked for.
     pub asked: Asked,
     /// UTC.
     pub expires_at: Timestamp,

@@ -145,6 +145,7 @@ macro_rules! connect_contract {
             tokens_in_the_outbox_open_only_where_they_came_from
             the_trail_of_some_grants_is_paged_in_order
             resealing_reaches_what_connecting_keeps
+            that_a_person_must_connect_again_is_told
         );
     };
 }

@@ -59,7 +59,7 @@ impl World {
     }
 
     /// Types of the events that wait for an endpoint, oldest first, each with its data. They are taken.
-    async fn told(&self, endpoint: WebhookId) -> Vec<(String, serde_json::Value)> {
+    pub(super) async fn told(&self, endpoint: WebhookId) -> Vec<(String, serde_json::Value)> {
         let jobs = self.jobs(Duration::from_secs(60)).await;
         let mut told = Vec::new();
         for job in jobs {

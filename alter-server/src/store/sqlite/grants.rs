@@ -148,13 +148,15 @@ pub(super) fn page(
     let mut condition = "g.app_id = ?".to_owned();
     let mut values: Vec<Value> = vec![app_id.bytes().to_vec().into()];
     if let Some(principals) = principals {
-        condition.push_str(" AND (0");
+        let mut terms = Vec::with_capacity(principals.len());
         for principal in principals {
             let (kind, id) = principal_columns(principal);
-            condition.push_str(" OR (g.principal_kind = ? AND g.principal_id = ?)");
+            terms.push("(g.principal_kind = ? AND g.principal_id = ?)");
             values.extend([Value::Integer(kind), Value::Blob(id.to_vec())]);
         }
-        condition.push(')');
+        // A single term is found by its index.
+        let terms = if terms.is_empty() { "0".to_owned() } else { terms.join(" OR ") };
+        let _ = write!(condition, " AND ({terms})");
     }
     let now = at.as_microsecond();
     match filter.status.as_deref() {

@@ -59,6 +59,19 @@ pub(crate) async fn dead_is_latched_until_the_user_connects_again(world: &World)
     world.renew_tokens(second, "t2").await;
 }
 
+pub(crate) async fn that_a_person_must_connect_again_is_told(world: &World) {
+    let (key, version) = world.refreshable("one", 3600).await;
+    let endpoint = world.webhook(key.app_id, &[crate::domain::GrantEvent::ReconnectNeeded]).await;
+    let lease = world.take(version).await;
+    let end = RefreshEnd::Dead { failure: failure(FailureCode::InvalidGrant) };
+    assert_eq!(world.end(lease.name(), end).await, Finished::Written { generation: 1 });
+    let told = world.told(endpoint).await;
+    let [(event, data)] = &*told else { panic!("{told:?}") };
+    assert_eq!(event, "grant.reconnect_needed");
+    assert_eq!(data["grant_id"].as_str(), Some(version.grant_id.to_string().as_str()));
+    assert!(data["reason"].as_str().unwrap().contains("invalid_grant"));
+}
+
 pub(crate) async fn a_failure_of_the_client_pauses_all_of_its_grants(world: &World) {
     let (key, one) = world.refreshable("one", 3600).await;
     let two = world.import_ending(key.app_id, "u2", 3600).await;
