@@ -276,7 +276,7 @@ pub(crate) async fn an_ended_session_never_changes(world: &World) {
     let key = world.app_with_google("one").await;
     let session = world.session(key, "u1").await;
     let end = world.step(&session, |progress| {
-        progress.end = Some(SessionEnd::Error { code: "user_denied".to_owned(), message: "no".to_owned() })
+        progress.end = Some(SessionEnd::Error { code: "user_denied".to_owned(), message: "no".to_owned() });
     });
     let ended = done(world.store.advance_session(end).await.unwrap());
     let new = world.new_connection(&ended, "a@x").await;

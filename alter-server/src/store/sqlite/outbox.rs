@@ -26,7 +26,7 @@ impl Outbox for SqliteStore {
     fn take_jobs(&self, take: TakeJobs) -> Answer<'_, Vec<Job>> {
         async move {
             // Most looks find nothing, and those hold up no writer.
-            if !self.read(|sql| due(sql)).await? {
+            if !self.read(due).await? {
                 return Ok(Vec::new());
             }
             self.writer.run(move |unit| self::take(unit, &take)).await
