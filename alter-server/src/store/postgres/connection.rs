@@ -91,10 +91,10 @@ async fn decide(
     if let Err(refusal) = check_connection(new, provider.as_ref()) {
         return Ok(Err(refusal));
     }
-    if let Principal::User(id) = new.principal {
-        if let Err(refusal) = resolve::admit_user(users::status_of(sql, app_id, Some(id)).await?) {
-            return Ok(Err(refusal));
-        }
+    if let Principal::User(id) = new.principal
+        && let Err(refusal) = resolve::admit_user(users::status_of(sql, app_id, Some(id)).await?)
+    {
+        return Ok(Err(refusal));
     }
     let (kind, principal) = principal_columns(&new.principal);
     let text = concat!(
