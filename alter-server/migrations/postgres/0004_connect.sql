@@ -46,7 +46,6 @@ CREATE TABLE browser_sessions (
 CREATE INDEX browser_sessions_by_end ON browser_sessions (expires_at);
 
 CREATE TABLE webhook_endpoints (
-    n                        BIGINT   GENERATED ALWAYS AS IDENTITY,
     app_id                   UUID     NOT NULL REFERENCES apps (id),
     id                       UUID     NOT NULL,
     url                      TEXT     NOT NULL,
@@ -55,10 +54,8 @@ CREATE TABLE webhook_endpoints (
     secret                   BYTEA    NOT NULL,  -- sealed
     PRIMARY KEY (app_id, id)
 );
-CREATE INDEX webhook_endpoints_in_order ON webhook_endpoints (n);
 
 CREATE TABLE hook_sources (
-    n                        BIGINT   GENERATED ALWAYS AS IDENTITY,
     app_id                   UUID     NOT NULL REFERENCES apps (id),
     id                       UUID     NOT NULL,
     shape                    TEXT     NOT NULL,
@@ -66,11 +63,9 @@ CREATE TABLE hook_sources (
     secret                   BYTEA    NOT NULL,  -- sealed
     PRIMARY KEY (app_id, id)
 );
-CREATE INDEX hook_sources_in_order ON hook_sources (n);
 
 -- Work that follows from a change.
 CREATE TABLE outbox (
-    n                        BIGINT   GENERATED ALWAYS AS IDENTITY,
     app_id                   UUID     NOT NULL REFERENCES apps (id),
     id                       UUID     NOT NULL,
     kind                     SMALLINT NOT NULL,  -- 0 revoke at the provider, 1 deliver an event
@@ -88,6 +83,5 @@ CREATE TABLE outbox (
     refresh_token            BYTEA,  -- sealed
     PRIMARY KEY (app_id, id)
 );
-CREATE INDEX outbox_in_order ON outbox (n);
 CREATE INDEX outbox_due ON outbox (not_before) WHERE state = 0;
 CREATE INDEX outbox_by_grant ON outbox (app_id, grant_id);

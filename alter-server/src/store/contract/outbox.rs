@@ -14,7 +14,7 @@ use crate::{
 
 impl World {
     /// Makes the provider one that can be told of revocations.
-    pub(super) async fn revocable(&self, app_id: AppId) {
+    pub(crate) async fn revocable(&self, app_id: AppId) {
         let oauth = OAuthSettings {
             authorize_url: Some("https://idp.google.example/authorize".to_owned()),
             token_url: Some("https://idp.google.example/token".to_owned()),

@@ -35,7 +35,7 @@ impl World {
     }
 
     /// A connect session for a user.
-    pub(super) async fn session(&self, key: Key, subject: &str) -> ConnectSession {
+    pub(crate) async fn session(&self, key: Key, subject: &str) -> ConnectSession {
         let command = self.new_session(key, Some(subject), Asked::default()).await;
         decided(self.store.create_session(command).await.unwrap()).unwrap()
     }
@@ -52,7 +52,7 @@ impl World {
         decided(self.store.poll_session(command).await.unwrap()).unwrap()
     }
 
-    pub(super) fn step(
+    pub(crate) fn step(
         &self,
         session: &ConnectSession,
         change: impl FnOnce(&mut Progress),
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    pub(super) async fn new_connection(&self, session: &ConnectSession, account: &str) -> NewConnection {
+    pub(crate) async fn new_connection(&self, session: &ConnectSession, account: &str) -> NewConnection {
         let config = self.store.app_config(session.session.app_id).await.unwrap().unwrap();
         let user = session.asked.user.as_ref().map(|user| Principal::User(user.id));
         NewConnection {
@@ -96,14 +96,14 @@ impl World {
         }
     }
 
-    pub(super) fn connecting(&self, session: &ConnectSession, new: NewConnection) -> AdvanceSession {
+    pub(crate) fn connecting(&self, session: &ConnectSession, new: NewConnection) -> AdvanceSession {
         let mut advance = self.step(session, |_| {});
         advance.note.action = Action::GrantConnected;
         AdvanceSession { connection: Some(new), ..advance }
     }
 
     /// Connects an account in a session of its own.
-    pub(super) async fn connect(&self, key: Key, subject: &str, account: &str) -> GrantId {
+    pub(crate) async fn connect(&self, key: Key, subject: &str, account: &str) -> GrantId {
         let session = self.session(key, subject).await;
         let new = self.new_connection(&session, account).await;
         let done = done(self.store.advance_session(self.connecting(&session, new)).await.unwrap());

@@ -15,7 +15,7 @@ pub(super) async fn tell(sql: &Client, change: &Change<'_>) -> Result<(), StoreE
          generation) SELECT app_id, gen_random_uuid(), 1, 0, $2, id, $3, 0, ",
         now!(),
         ", $4, 0 FROM webhook_endpoints \
-         WHERE app_id = $1 AND (events = '' OR $5 = ANY (string_to_array(events, chr(10)))) ORDER BY n"
+         WHERE app_id = $1 AND (events = '' OR $5 = ANY (string_to_array(events, chr(10))))"
     );
     let (app_id, id, at) = (change.app_id, change.grant.id, micros(change.at));
     execute(sql, text, params![app_id, id, change.payload(), at, change.event.as_str()]).await?;

@@ -63,7 +63,8 @@ pub(super) async fn load(
 
 pub(super) async fn list(sql: &Client, app_id: AppId) -> Result<Vec<HookSource>, StoreError> {
     apps::must_exist(sql, app_id).await?;
-    let text = "SELECT id, app_id, shape, created_at FROM hook_sources WHERE app_id = $1 ORDER BY n";
+    let text =
+        "SELECT id, app_id, shape, created_at FROM hook_sources WHERE app_id = $1 ORDER BY created_at, id";
     rows(sql, text, params![app_id]).await?.iter().map(source).collect()
 }
 

@@ -22,16 +22,16 @@ const REVOKE: i16 = 0;
 pub(super) async fn take(sql: &Client, take: TakeJobs) -> Result<Vec<Job>, StoreError> {
     // `statement_timestamp` is one moment, so the index is used; a lease counts from the present.
     let text = concat!(
-        "WITH due AS MATERIALIZED (SELECT app_id, id FROM outbox WHERE state = 0 \
+        "WITH due AS MATERIALIZED (SELECT app_id, id, not_before FROM outbox WHERE state = 0 \
          AND not_before <= (extract(epoch FROM statement_timestamp()) * 1000000)::bigint \
-         ORDER BY not_before, n LIMIT $1 FOR UPDATE SKIP LOCKED), \
+         ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED), \
          taken AS (UPDATE outbox o SET attempts = o.attempts + 1, not_before = $2 + ",
         now!(),
-        " FROM due WHERE o.app_id = due.app_id AND o.id = due.id RETURNING o.*) \
+        " FROM due WHERE o.app_id = due.app_id AND o.id = due.id RETURNING o.*, due.not_before AS since) \
          SELECT t.app_id, t.id, t.kind, t.grant_id, t.attempts, t.created_at, t.provider_id, t.generation, t.access_token, \
          t.refresh_token, t.endpoint_id, t.payload, e.url, e.secret FROM taken t \
          LEFT JOIN webhook_endpoints e ON e.app_id = t.app_id AND e.id = t.endpoint_id \
-         WHERE t.kind = 0 OR e.id IS NOT NULL ORDER BY t.n"
+         WHERE t.kind = 0 OR e.id IS NOT NULL ORDER BY t.since, t.id"
     );
     let (limit, lasts) = (i64::from(take.limit), lease::micros_of(take.lease));
     rows(sql, text, params![limit, lasts]).await?.iter().map(job).collect()
@@ -132,7 +132,7 @@ pub(super) async fn dead(
 ) -> Result<Vec<DeadJob>, StoreError> {
     let text = "SELECT o.id, o.app_id, o.grant_id, o.kind, coalesce(e.url, o.provider_id), o.attempts, o.last_error, \
          o.created_at FROM outbox o LEFT JOIN webhook_endpoints e ON e.app_id = o.app_id AND e.id = o.endpoint_id \
-         WHERE o.app_id = $1 AND o.state = 1 ORDER BY o.n DESC LIMIT $2 OFFSET $3";
+         WHERE o.app_id = $1 AND o.state = 1 ORDER BY o.created_at DESC, o.id LIMIT $2 OFFSET $3";
     let found = rows(sql, text, params![app_id, i64::from(limit.clamp(1, 1000)), integer(offset)]).await?;
     let read = |row: &Row| {
         Ok(DeadJob {

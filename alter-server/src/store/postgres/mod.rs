@@ -37,6 +37,8 @@ mod partitions;
 #[cfg(test)]
 mod pooler;
 mod providers;
+#[cfg(test)]
+mod races;
 mod refresh;
 mod release;
 #[cfg(test)]

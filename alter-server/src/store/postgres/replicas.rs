@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-async fn two() -> (World, PostgresStore) {
+pub(super) async fn two() -> (World, PostgresStore) {
     let world = open_on(Database::create().await).await;
     let other = beside(&world).await;
     (world, other)

@@ -59,10 +59,10 @@ const PLACES: [Place; 13] = [
     place("checkpoints", "audit_keys", "private_key", Key::Number),
     place("sign_in", "apps", "sign_in_secret", Key::Id),
     place("sessions", "connect_sessions", "user_token", Key::Id),
-    place("webhooks", "webhook_endpoints", "secret", Key::Number),
-    place("hooks", "hook_sources", "secret", Key::Number),
-    place("outbox_access", "outbox", "access_token", Key::Number),
-    place("outbox_refresh", "outbox", "refresh_token", Key::Number),
+    place("webhooks", "webhook_endpoints", "secret", Key::Id),
+    place("hooks", "hook_sources", "secret", Key::Id),
+    place("outbox_access", "outbox", "access_token", Key::Id),
+    place("outbox_refresh", "outbox", "refresh_token", Key::Id),
 ];
 
 /// Where to begin: the place, and the key after which.

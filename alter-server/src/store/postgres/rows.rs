@@ -22,7 +22,7 @@ use crate::{
     store::StoreError,
     transfer::{
         marker::{self, Marker, Role},
-        tables::{self, Found, TABLES, Table},
+        tables::{self, Found, LEFT, TABLES, Table},
         value::{Kind, Row, Value},
     },
 };
@@ -210,12 +210,11 @@ impl PostgresRows {
                  END $$",
             )
             .await?;
-            for table in TABLES {
+            for table in TABLES.iter().map(|table| table.name).chain(LEFT) {
                 // Whoever is writing ends first; whoever comes after finds the fence.
                 sql.batch_execute(&format!(
                     "DROP TRIGGER IF EXISTS alter_fence ON {table}; CREATE TRIGGER alter_fence BEFORE INSERT OR UPDATE OR DELETE OR \
-                     TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION alter_fence()",
-                    table = table.name
+                     TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION alter_fence()"
                 ))
                 .await?;
             }
@@ -461,6 +460,7 @@ mod tests {
             "UPDATE apps SET name = 'c'",
             "DELETE FROM apps",
             "TRUNCATE nonces",
+            "DELETE FROM connect_sessions",
             "DELETE FROM audit_rows",
             "INSERT INTO refreshes (app_id, grant_id, fence) VALUES (gen_random_uuid(), gen_random_uuid(), 1)",
         ] {

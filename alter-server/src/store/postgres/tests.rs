@@ -13,7 +13,7 @@ use crate::{
     seal::KeyRing,
     store::{
         AuditVerifyScope,
-        contract::{START, World, by_provider, code, identity, store_contract},
+        contract::{START, World, by_provider, code, connect_contract, identity, store_contract},
     },
 };
 
@@ -51,6 +51,7 @@ async fn open() -> World {
 }
 
 store_contract!(open);
+connect_contract!(open);
 
 pub(super) fn database(world: &World) -> &Database {
     world._keep.downcast_ref().unwrap()

@@ -51,8 +51,7 @@ pub(super) async fn add(
 
 pub(super) async fn list(sql: &Client, app_id: AppId) -> Result<Vec<WebhookEndpoint>, StoreError> {
     apps::must_exist(sql, app_id).await?;
-    let text =
-        "SELECT id, app_id, url, events, created_at FROM webhook_endpoints WHERE app_id = $1 ORDER BY n";
+    let text = "SELECT id, app_id, url, events, created_at FROM webhook_endpoints WHERE app_id = $1 ORDER BY created_at, id";
     rows(sql, text, params![app_id]).await?.iter().map(endpoint).collect()
 }
 
