@@ -20,7 +20,8 @@ use crate::{
     admin::{Admin, AdminError, InjectionStyle, KeyRequest},
     domain::{
         Agent, App, AppId, ClaimMapping, GrantFilter, GrantId, HostPattern, Identity, IdpConfig, ImportGrant,
-        ImportOwner, OAuthSettings, Principal, Provider, ProviderId, ProviderKind, SecretId,
+        ImportOwner, OAuthSettings, Principal, Provider, ProviderId, ProviderKind, SecretId, SignInSettings,
+        UserTokenKind,
     },
     vault::{Vault, VaultConfig, VaultError},
 };
@@ -317,6 +318,7 @@ async fn set_up(admin: &Admin, sandbox: &Sandbox, base_url: String) -> Result<Re
     if admin.app_config(app.id).await?.idp.as_ref() != Some(&idp) {
         admin.set_idp(app.id, idp).await?;
     }
+    sign_in(admin, app.id, sandbox).await?;
     let provider = put_provider(admin, app.id, oauth_provider(sandbox)?, sandbox).await?;
     let mut users = Vec::with_capacity(USERS.len());
     for (sub, accounts) in USERS {
@@ -346,6 +348,21 @@ async fn set_up(admin: &Admin, sandbox: &Sandbox, base_url: String) -> Result<Re
         users,
         managed_secret,
     })
+}
+
+/// Users sign in on the vault's pages at the sandbox, whose access tokens are what the app takes for its users.
+async fn sign_in(admin: &Admin, app: AppId, sandbox: &Sandbox) -> Result<(), DevError> {
+    let client = sandbox.sign_in_client();
+    let settings = SignInSettings {
+        client_id: client.client_id,
+        authorize_url: None,
+        token_url: None,
+        scopes: vec!["email".to_owned(), "profile".to_owned()],
+        authorize_params: [("audience".to_owned(), alter_sandbox::DEFAULT_AUDIENCE.to_owned())].into(),
+        user_token: UserTokenKind::AccessToken,
+    };
+    admin.set_sign_in(app, settings, Some(SecretString::from(client.client_secret))).await?;
+    Ok(())
 }
 
 /// The sandbox's host and port; nothing else may be reached with its credentials.

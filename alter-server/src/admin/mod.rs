@@ -6,6 +6,7 @@ mod access;
 mod audit;
 mod grants;
 mod import;
+mod pages;
 mod providers;
 mod retention;
 mod secrets;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     CliError, Session,
+    appearance::Page,
     input::End,
     output::{Output, dash},
 };
@@ -23,6 +24,8 @@ pub(super) enum AppCommand {
     },
     /// List all apps
     List,
+    /// Show or set how an app appears on the vault's pages, and where these may lead back to
+    Page(Page),
     /// Refuse every signed call of an app
     Suspend {
         /// Name or id
@@ -51,6 +54,7 @@ impl AppCommand {
                     [app.id.to_string(), app.name.clone(), word(&app.status)]
                 }))
             }
+            Self::Page(page) => page.run(session).await,
             Self::Suspend { app } => set_status(session, &app, AppStatus::Suspended).await,
             Self::Resume { app } => set_status(session, &app, AppStatus::Active).await,
         }

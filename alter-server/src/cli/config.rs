@@ -6,7 +6,9 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
 use super::{
-    CliError, Session, input,
+    CliError, Session,
+    appearance::{SignIn, sign_in_words},
+    input,
     output::{Output, dash},
 };
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum IdpCommand {
     /// Set the identity provider; its keys are fetched once before anything is stored
-    Set(SetIdp),
+    Set(Box<SetIdp>),
     /// Show the identity provider
     Show,
     /// Take it away: no user's token is accepted any more
@@ -50,6 +52,8 @@ pub(super) struct SetIdp {
     /// The claim with the user's groups
     #[arg(long, default_value = "groups")]
     groups_claim: String,
+    #[command(flatten)]
+    sign_in: SignIn,
 }
 
 impl IdpCommand {
@@ -57,6 +61,7 @@ impl IdpCommand {
         let app = session.app().await?;
         let config = match self {
             Self::Set(set) => {
+                let set = *set;
                 let claims = ClaimMapping {
                     subject: set.subject_claim,
                     groups: Some(set.groups_claim),
@@ -70,7 +75,9 @@ impl IdpCommand {
                     leeway_seconds: set.leeway,
                     claims,
                 };
-                session.admin.set_idp(app.id, idp).await?
+                let before = session.admin.app_config(app.id).await?.idp.map(|idp| idp.issuer);
+                let config = session.admin.set_idp(app.id, idp).await?;
+                set.sign_in.apply(session, app.id, before.as_deref(), config).await?
             }
             Self::Show => session.admin.app_config(app.id).await?,
             Self::Remove => session.admin.remove_idp(app.id).await?,
@@ -78,15 +85,20 @@ impl IdpCommand {
         let text = match &config.idp {
             None => format!("app {} has no identity provider", app.name),
             Some(idp) => format!(
-                "issuer      {}\naudiences   {}\nalgorithms  {}\nkeys        {}\nuser claim  {}",
+                "issuer      {}\naudiences   {}\nalgorithms  {}\nkeys        {}\nuser claim  {}\n{}",
                 idp.issuer,
                 if idp.audiences.is_empty() { "any".to_owned() } else { idp.audiences.join(", ") },
                 idp.algorithms.join(", "),
                 idp.jwks_url.as_deref().unwrap_or("by discovery"),
                 idp.claims.subject,
+                sign_in_words(&config),
             ),
         };
-        Ok(Output::one(&config.idp, text))
+        let mut value = json!(config.idp);
+        if config.sign_in.is_some() && value.is_object() {
+            value["sign_in"] = json!(config.sign_in);
+        }
+        Ok(Output::one(&value, text))
     }
 }
 

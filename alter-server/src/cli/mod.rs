@@ -5,6 +5,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 4 no such thing, 5 conflict.
 
 mod access;
+mod appearance;
 mod config;
 #[cfg(feature = "dev")]
 mod dev;

@@ -18,7 +18,6 @@ use url::Url;
 
 pub(crate) use callback::callback;
 pub(crate) use error::SignInError;
-#[allow(unused_imports)]
 pub(crate) use party::{RESERVED_PARAMS, RelyingParty};
 
 use crate::{

@@ -101,6 +101,11 @@ impl RelyingParty {
         })))
     }
 
+    /// Finds the endpoints, as proof that they can be found.
+    pub(crate) async fn probe(&self) -> Result<(), SignInError> {
+        self.endpoints().await.map(|_| ())
+    }
+
     /// Where a browser is sent.
     pub(super) async fn authorization_url(
         &self,
