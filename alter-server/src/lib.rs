@@ -99,7 +99,6 @@ mod refresh;
 pub mod resolve;
 pub mod seal;
 mod serve;
-#[allow(dead_code, reason = "its callers are on their way")]
 mod signin;
 pub mod store;
 pub mod telemetry;

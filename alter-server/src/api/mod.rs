@@ -48,7 +48,7 @@ use self::{
     answer::{Dressing, Reply},
     call::{Endpoint, serve},
 };
-use crate::{signin, telemetry, vault::Core};
+use crate::{signin, telemetry, vault::Core, wallet};
 
 /// Every route of the vault.
 pub(crate) fn router(core: Arc<Core>) -> Router {
@@ -66,6 +66,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route(auth::SESSION_PATH, post(timed::<auth_session::CreateSignIn>))
         .route(auth::POLL_PATH, post(timed::<auth_poll::PollSignIn>))
         .merge(crate::connect::pages())
+        .merge(wallet::pages())
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .method_not_allowed_fallback(async || {

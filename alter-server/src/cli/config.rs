@@ -94,9 +94,9 @@ impl IdpCommand {
                 sign_in_words(&config),
             ),
         };
-        let mut value = json!(config.idp);
+        let mut value = serde_json::json!(config.idp);
         if config.sign_in.is_some() && value.is_object() {
-            value["sign_in"] = json!(config.sign_in);
+            value["sign_in"] = serde_json::json!(config.sign_in);
         }
         Ok(Output::one(&value, text))
     }

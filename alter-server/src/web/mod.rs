@@ -21,7 +21,7 @@ pub use address::{InvalidPublicUrl, PublicUrl};
 pub(crate) use brand::{Brand, LOGO_TYPES, MAX_LOGO, is_color, is_logo};
 pub(crate) use cookie::{BINDING, BrowserSecret, Cookie, NoRandomness, random};
 pub(crate) use trouble::Trouble;
-pub(crate) use visit::{Posted, Remark, Shell, Visit};
+pub(crate) use visit::{Asked, Posted, Remark, Shell, Visit};
 
 use self::gate::Gate;
 use crate::api::RowBudget;

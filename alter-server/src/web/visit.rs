@@ -6,7 +6,7 @@ use alter_core::wire::{code::Code, header as wire_header};
 use askama::Template;
 use axum::{
     body::Body,
-    extract::{ConnectInfo, FromRequest, FromRequestParts, Request},
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request},
     response::Response,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -335,6 +335,17 @@ impl FromRequestParts<Arc<Core>> for Visit {
         let route = format!("{} {}", parts.method, parts.uri.path());
         let remark = Remark::refused(AppId::VAULT, Action::RequestRefused, Code::RateLimitExceeded, route);
         Err(visit.refuse_stranger(Brand::vault(), remark, Trouble::too_often()).await)
+    }
+}
+
+/// A page's query. What cannot be read asks for nothing: people edit addresses.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default + Send, S: Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(Query::try_from_uri(&parts.uri).map(|Query(asked)| asked).unwrap_or_default()))
     }
 }
 

@@ -14,3 +14,5 @@ mod refresh;
 #[cfg(feature = "postgres")]
 mod replicas;
 mod support;
+mod visitor;
+mod wallet;

@@ -1,0 +1,540 @@
+//! The wallet, as the browser of a person (or of an attacker) sees it.
+
+use std::time::Duration;
+
+use alter_core::{UserToken, clock::ManualClock, scope};
+use alter_sandbox::{AuthorizeFault, Faults, IdTokenFault};
+use alter_server::{
+    domain::{GrantStatus, PageSettings, UserTokenKind},
+    testkit::TestVault,
+};
+use http::{Method, StatusCode};
+
+use super::{
+    support::trail,
+    visitor::{FORM, ORIGIN, Shown, Visitor},
+};
+
+const REASON: &str = "Tells you what is next <script>alert(1)</script>";
+
+/// A call as `sub`, with a reason.
+async fn call(kit: &TestVault, sub: &str, reason: &str) -> Result<(), alter_core::Error> {
+    let app = kit.vault().app_client(&kit.app_key()).build().unwrap();
+    let user = app.for_user(UserToken::parse(kit.mint(sub)).unwrap());
+    let url = format!("{}/me?secret=s3cret", kit.api_url());
+    let request = user.request(Method::GET, url).provider("sandbox").reason(reason);
+    let done = request.send().await.map(|_| ());
+    app.close().await;
+    done
+}
+
+async fn rows_of(kit: &TestVault, action: &str) -> Vec<alter_server::audit::AuditRow> {
+    trail(kit).await.into_iter().filter(|row| row.action.as_str() == action).collect()
+}
+
+async fn signed_in(kit: &TestVault, sub: &str) -> Visitor {
+    let mut browser = Visitor::new(kit);
+    let back = browser.sign_in(sub).await;
+    assert_eq!((back.status, back.location()), (StatusCode::SEE_OTHER, "/wallet"), "{}", back.text);
+    browser
+}
+
+fn assert_dressed(shown: &Shown) {
+    let policy = shown.headers["content-security-policy"].to_str().unwrap();
+    for part in [
+        "default-src 'none'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "style-src 'nonce-",
+        "script-src 'nonce-",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"));
+    assert_eq!(shown.headers["cache-control"], "no-store");
+    assert_eq!(shown.headers["x-frame-options"], "DENY");
+    assert_eq!(shown.headers["x-content-type-options"], "nosniff");
+    assert_eq!(shown.headers["referrer-policy"], "same-origin");
+    assert!(shown.headers.contains_key("permissions-policy") && shown.headers.contains_key("x-request-id"));
+    assert!(!shown.headers.contains_key("cross-origin-opener-policy"), "popups must keep their opener");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_sees_what_is_connected_what_was_done_and_takes_it_back() {
+    let kit = TestVault::start().await.unwrap();
+    call(&kit, "user-1", "Shows your name").await.unwrap();
+    let mut browser = signed_in(&kit, "user-1").await;
+    let all = browser.get("/wallet").await;
+    assert_eq!(all.status, 200);
+    assert_dressed(&all);
+    assert!(all.text.contains("user-1@work") && all.text.contains("Active") && !all.text.contains("user-2"));
+    let grant = kit.grants("user-1")[0].grant_id;
+    assert!(!all.text.contains(&grant.to_string()), "no grant id is needed, none is shown");
+
+    let activity = browser.get("/wallet/activity").await;
+    assert_dressed(&activity);
+    assert!(
+        activity.text.contains("Shows your name") && activity.text.contains("Call made"),
+        "{}",
+        activity.text
+    );
+    assert!(!activity.text.contains("s3cret"), "a query may be personal");
+    assert_eq!(rows_of(&kit, "wallet.viewed").await.len(), 1);
+
+    let confirm = all.links("/wallet/grants/").into_iter().find(|link| link.ends_with("/revoke")).unwrap();
+    let page = browser.get(&confirm).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(rows_of(&kit, "grant.revoked").await.len(), 0, "looking changes nothing");
+    let done = browser.post(&confirm, &[("csrf", page.csrf())]).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER);
+    let after = browser.go(done.location()).await;
+    assert!(after.text.contains("Access was taken back") && after.text.contains("by you"), "{}", after.text);
+    let rows = rows_of(&kit, "grant.revoked").await;
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].app_user_id.is_some() && rows[0].grant_id == Some(grant) && rows[0].key_id.is_none());
+    assert_eq!(kit.admin().grant(kit.app_id(), grant).await.unwrap().facts.status, GrantStatus::Revoked);
+    call(&kit, "user-1", "again").await.unwrap_err();
+
+    // A double click, and the way back.
+    assert_eq!(browser.post(&confirm, &[("csrf", page.csrf())]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(rows_of(&kit, "grant.revoked").await.len(), 1);
+    assert_eq!(browser.get(&confirm).await.status, StatusCode::SEE_OTHER);
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_fresh_at_sign_in_and_gone_at_sign_out() {
+    let kit = TestVault::start().await.unwrap();
+    let mut browser = Visitor::new(&kit);
+    // Somebody has planted a session of their own.
+    let planted = signed_in(&kit, "user-2").await.cookies["alter-wallet"].clone();
+    browser.cookies.insert("alter-wallet".to_owned(), planted.clone());
+    assert_eq!(browser.sign_in("user-1").await.location(), "/wallet");
+    let session = browser.cookies["alter-wallet"].clone();
+    assert_ne!(session, planted);
+    assert!(!browser.cookies.contains_key("alter-sign-in"), "the pending sign-in is over");
+    let all = browser.get("/wallet").await;
+    assert!(all.text.contains("user-1@work") && !all.text.contains("user-2@"));
+    let mut planter = Visitor::new(&kit);
+    planter.cookies.insert("alter-wallet".to_owned(), planted);
+    assert_eq!(planter.get("/wallet").await.location(), "/wallet/sign-in", "the planted session has ended");
+
+    let out = browser.post("/wallet/sign-out", &[("csrf", all.csrf())]).await;
+    assert_eq!(out.location(), "/wallet/signed-out");
+    assert!(!browser.cookies.contains_key("alter-wallet"));
+    let page = browser.get("/wallet/signed-out").await;
+    assert_dressed(&page);
+    browser.cookies.insert("alter-wallet".to_owned(), session);
+    assert_eq!(
+        browser.get("/wallet").await.location(),
+        "/wallet/sign-in",
+        "the cookie is worth nothing any more"
+    );
+    assert_eq!(rows_of(&kit, "wallet.signed_out").await.len(), 2);
+    assert_eq!(rows_of(&kit, "wallet.signed_in").await.len(), 2);
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_ends_by_itself() {
+    let start = jiff::Timestamp::now().as_second();
+    let clock = ManualClock::at(start);
+    let kit = TestVault::start_at(clock.clone()).await.unwrap();
+    let mut browser = signed_in(&kit, "user-1").await;
+    clock.advance(29 * 60);
+    assert_eq!(browser.get("/wallet").await.status, 200);
+    clock.advance(29 * 60);
+    assert_eq!(browser.get("/wallet").await.status, 200, "it was used in between");
+    clock.advance(31 * 60);
+    assert_eq!(browser.get("/wallet").await.location(), "/wallet/sign-in", "half an hour without use");
+    kit.stop().await.unwrap();
+
+    let clock = ManualClock::at(start);
+    let kit = TestVault::start_at(clock.clone()).await.unwrap();
+    let mut browser = signed_in(&kit, "user-1").await;
+    for _ in 0..26 {
+        clock.advance(27 * 60);
+        assert_eq!(browser.get("/wallet").await.status, 200);
+    }
+    clock.advance(19 * 60);
+    assert_eq!(browser.get("/wallet").await.location(), "/wallet/sign-in", "twelve hours, used or not");
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_form_counts_that_this_browser_did_not_send_from_a_page_of_ours() {
+    let kit = TestVault::start().await.unwrap();
+    let mut browser = signed_in(&kit, "user-1").await;
+    let all = browser.get("/wallet").await;
+    let revoke = all.links("/wallet/grants/").into_iter().find(|link| link.ends_with("/revoke")).unwrap();
+    let csrf = all.csrf().to_owned();
+    let mut other = signed_in(&kit, "user-1").await;
+    let theirs = other.get("/wallet").await.csrf().to_owned();
+    assert_ne!(csrf, theirs);
+    let before = trail(&kit).await.len();
+    for target in [revoke.as_str(), "/wallet/sign-out"] {
+        for given in ["", "x", theirs.as_str()] {
+            let answer = browser.post(target, &[("csrf", given)]).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN);
+            assert_dressed(&answer);
+            assert!(
+                answer.text.contains("out of date")
+                    && answer.text.contains(answer.headers["x-request-id"].to_str().unwrap())
+            );
+        }
+        let body = format!("csrf={csrf}");
+        for headers in [
+            vec![FORM],
+            vec![FORM, ("origin", "https://evil.example")],
+            vec![FORM, ("origin", "null")],
+            vec![FORM, ("origin", "http://localhost:8721")],
+            vec![FORM, ("origin", ORIGIN), ("origin", ORIGIN)],
+            vec![FORM, ("origin", ORIGIN), ("sec-fetch-site", "cross-site")],
+            vec![FORM, ("origin", ORIGIN), ("sec-fetch-site", "same-site")],
+        ] {
+            let answer = browser.send(Method::POST, target, &headers, &body).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
+            assert_dressed(&answer);
+        }
+        let ours = ("origin", ORIGIN);
+        for (headers, body) in [
+            (vec![ours], body.clone()),
+            (vec![ours, ("content-type", "text/plain")], body.clone()),
+            (vec![ours, FORM], "nothing=1".to_owned()),
+            (vec![ours, FORM], format!("{body}&x={}", "x".repeat(70_000))),
+        ] {
+            let answer = browser.send(Method::POST, target, &headers, &body).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        }
+        let out = Visitor::new(&kit).post(target, &[("csrf", csrf.as_str())]).await;
+        assert_eq!(out.status, StatusCode::UNAUTHORIZED);
+        assert!(out.text.contains("signed out"));
+    }
+    let rows = trail(&kit).await.split_off(before);
+    assert_eq!(rows.len(), 2 * (3 + 7 + 4 + 1), "each refusal has its row");
+    assert!(rows.iter().all(|row| row.outcome == alter_server::audit::Outcome::Refused));
+    assert_eq!(browser.get("/wallet").await.status, 200, "and nothing happened");
+    assert_eq!(
+        browser.send(Method::GET, "/wallet/sign-out", &[], "").await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_of_a_connection_is_worth_nothing_to_others() {
+    let kit = TestVault::start().await.unwrap();
+    let mut mine = signed_in(&kit, "user-1").await;
+    let name = mine.get("/wallet").await.links("/wallet/grants/")[0].clone();
+    assert_eq!(mine.get(&name).await.status, 200);
+    let mut again = signed_in(&kit, "user-1").await;
+    let mut theirs = signed_in(&kit, "user-2").await;
+    for browser in [&mut again, &mut theirs] {
+        let csrf = browser.get("/wallet").await.csrf().to_owned();
+        let shown = browser.get(&name).await;
+        assert_eq!(shown.status, StatusCode::NOT_FOUND);
+        assert_dressed(&shown);
+        assert_eq!(
+            browser.post(&format!("{name}/revoke"), &[("csrf", &csrf)]).await.status,
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(browser.get(&format!("{name}/revoke")).await.status, StatusCode::NOT_FOUND);
+        let connection = name.rsplit('/').next().unwrap();
+        let activity = browser.get(&format!("/wallet/activity?connection={connection}")).await;
+        assert!(activity.text.contains("Nothing was found") && !activity.text.contains("user-1@work"));
+    }
+    assert_eq!(rows_of(&kit, "grant.revoked").await.len(), 0);
+    let refused = rows_of(&kit, "request.refused").await;
+    assert_eq!(refused.iter().filter(|row| row.code.as_deref() == Some("not_found")).count(), 6);
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_browser_that_left_may_come_back_and_once() {
+    let kit = TestVault::start().await.unwrap();
+    let mut attacker = Visitor::new(&kit);
+    let back = attacker.come_back("attacker").await;
+    // The victim follows the attacker's link: they must not end up in the attacker's wallet.
+    let mut victim = Visitor::new(&kit);
+    for prepared in [false, true] {
+        if prepared {
+            victim.go("/wallet/sign-in").await;
+        }
+        let answer = victim.get(&back).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert_dressed(&answer);
+        assert!(
+            answer.text.contains("not begun in this browser") && !victim.cookies.contains_key("alter-wallet")
+        );
+    }
+    let state = back.split("state=").nth(1).unwrap().split('&').next().unwrap();
+    for changed in [
+        back.replace(state, ""),
+        back.replace(state, &"A".repeat(state.len())),
+        back.replace(&format!("state={state}"), ""),
+        format!("{back}&state={state}"),
+        format!("{back}&code=x"),
+    ] {
+        assert_eq!(attacker.get(&changed).await.status, StatusCode::FORBIDDEN, "{changed}");
+    }
+    assert_eq!(rows_of(&kit, "request.refused").await.len(), 7);
+    assert_eq!(attacker.get(&back).await.location(), "/wallet");
+    // A replay has neither the cookie nor a code that still counts.
+    let cookie = attacker.cookies.clone();
+    assert_eq!(attacker.get(&back).await.status, StatusCode::FORBIDDEN);
+    attacker.cookies = cookie;
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_counts_once_even_with_the_right_cookie() {
+    let kit = TestVault::start().await.unwrap();
+    let mut browser = Visitor::new(&kit);
+    let back = browser.come_back("user-1").await;
+    let cookies = browser.cookies.clone();
+    assert_eq!(browser.get(&back).await.location(), "/wallet");
+    browser.cookies = cookies;
+    let replayed = browser.get(&back).await;
+    assert_eq!(replayed.status, StatusCode::FORBIDDEN);
+    assert!(!browser.cookies.contains_key("alter-wallet"));
+    let rows = rows_of(&kit, "wallet.signed_in").await;
+    assert!(rows[1].detail.as_deref().unwrap().contains("invalid_grant"), "{rows:?}");
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_cannot_be_trusted_signs_nobody_in() {
+    let kit = TestVault::start().await.unwrap();
+    let mut expected = 0;
+    let mut refused = async |faults: Faults, code: &str, words: &str| {
+        kit.sandbox().set_faults(faults);
+        let mut browser = Visitor::new(&kit);
+        let answer = browser.sign_in("user-1").await;
+        assert!(answer.status.is_client_error(), "{words}: {}", answer.status);
+        assert_dressed(&answer);
+        assert!(!browser.cookies.contains_key("alter-wallet"), "{words}");
+        expected += 1;
+        let rows = rows_of(&kit, "wallet.signed_in").await;
+        assert_eq!(rows.len(), expected, "{words}");
+        let row = rows.last().unwrap();
+        assert_eq!(row.code.as_deref(), Some(code), "{row:?}");
+        assert!(row.detail.as_deref().unwrap().contains(words), "{row:?}");
+    };
+    for (fault, words) in [
+        (IdTokenFault::Missing, "no ID token"),
+        (IdTokenFault::WrongNonce, "another sign-in"),
+        (IdTokenFault::NoNonce, "no `nonce`"),
+        (IdTokenFault::WrongAudience, "another audience"),
+        (IdTokenFault::WrongIssuer, "issued by somebody else"),
+        (IdTokenFault::Expired, "has expired"),
+        (IdTokenFault::Forged, "ID token"),
+        (IdTokenFault::Unsigned, "algorithm is not allowed"),
+    ] {
+        refused(Faults::default().id_token_fault(fault), "jwt_validation_error", words).await;
+    }
+    for (fault, code, words) in [
+        (AuthorizeFault::WrongIssuer, "jwt_validation_error", "another issuer"),
+        (AuthorizeFault::OtherIssuer, "jwt_validation_error", "another issuer"),
+        (AuthorizeFault::NoIssuer, "jwt_validation_error", "does not name its issuer"),
+        (AuthorizeFault::WrongCode, "jwt_validation_error", "invalid_grant"),
+        (AuthorizeFault::NoCode, "jwt_validation_error", "no code"),
+        (AuthorizeFault::AccessDenied, "sign_in_declined", "access_denied"),
+    ] {
+        refused(Faults::default().sign_in_fault(fault), code, words).await;
+    }
+    kit.sandbox().set_faults(Faults::default());
+    assert_eq!(Visitor::new(&kit).sign_in("user-1").await.location(), "/wallet");
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_in_that_takes_too_long_is_begun_anew() {
+    let clock = ManualClock::at(jiff::Timestamp::now().as_second());
+    let kit = TestVault::start_at(clock.clone()).await.unwrap();
+    let mut browser = Visitor::new(&kit);
+    let back = browser.come_back("user-1").await;
+    clock.advance(15 * 60 + 1);
+    let late = browser.get(&back).await;
+    assert_eq!(late.status, StatusCode::FORBIDDEN);
+    assert!(late.text.contains("took too long") && !late.links("/wallet/sign-in").is_empty());
+    assert_eq!(rows_of(&kit, "wallet.signed_in").await[0].code.as_deref(), Some("sign_in_expired"));
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn either_token_of_a_sign_in_may_be_the_users() {
+    let kit = TestVault::start().await.unwrap();
+    let config = kit.admin().app_config(kit.app_id()).await.unwrap();
+    let mut settings = config.sign_in.unwrap();
+    settings.user_token = UserTokenKind::IdToken;
+    kit.admin().set_sign_in(kit.app_id(), settings.clone(), None).await.unwrap();
+    assert!(signed_in(&kit, "user-1").await.get("/wallet").await.text.contains("user-1@work"));
+    // An access token for somebody else's API is not what the app takes.
+    settings.user_token = UserTokenKind::AccessToken;
+    settings.authorize_params = [("audience".to_owned(), "https://elsewhere.example".to_owned())].into();
+    kit.admin().set_sign_in(kit.app_id(), settings, None).await.unwrap();
+    let answer = Visitor::new(&kit).sign_in("user-1").await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert!(answer.text.contains("Tell the application"));
+    let rows = rows_of(&kit, "wallet.signed_in").await;
+    let row = rows.last().unwrap();
+    assert_eq!(row.code.as_deref(), Some("sign_in_misconfigured"));
+    assert!(row.detail.as_deref().unwrap().contains("another audience"));
+    kit.admin().remove_sign_in(kit.app_id()).await.unwrap();
+    let nobody = Visitor::new(&kit).get("/wallet/sign-in").await;
+    assert_eq!(nobody.status, StatusCode::NOT_FOUND);
+    assert_dressed(&nobody);
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_text_of_others_becomes_markup_or_a_formula() {
+    const SCRIPT: &str = "<script>alert(1)</script>";
+    let kit = TestVault::start().await.unwrap();
+    let (admin, app) = (kit.admin(), kit.app_id());
+    let page = PageSettings { display_name: Some(format!("Shop {SCRIPT}")), ..PageSettings::default() };
+    admin.set_page(app, page).await.unwrap();
+    let id = "sandbox".parse().unwrap();
+    let mut provider = admin.provider(app, &id).await.unwrap();
+    provider.name = format!("P {SCRIPT}");
+    let texts = [("read".to_owned(), format!("Read {SCRIPT}"))].into();
+    provider.oauth.as_mut().unwrap().scope_texts = texts;
+    admin.put_provider(app, provider, None).await.unwrap();
+    let account = format!("=1+1 {SCRIPT}");
+    let credential = kit.sandbox().connect("user-3", &account);
+    let import = alter_server::domain::ImportGrant {
+        app_id: app,
+        provider: id,
+        owner: alter_server::domain::ImportOwner::Identity(alter_server::domain::Identity {
+            issuer: kit.ready().idp.issuer.clone(),
+            subject: "user-3".to_owned(),
+            email: None,
+            name: None,
+            groups: Vec::new(),
+        }),
+        account_identifier: Some(account),
+        account_display_name: None,
+        label: None,
+        access_token: credential.access_token.into(),
+        refresh_token: None,
+        token_expires_at: None,
+        scopes: vec!["read".to_owned(), format!("other{SCRIPT}")],
+        grant_expires_at: None,
+    };
+    admin.import_grant(import).await.unwrap();
+    call(&kit, "user-3", REASON).await.unwrap();
+    let mut browser = signed_in(&kit, "user-3").await;
+    let all = browser.get("/wallet").await;
+    let one = all.links("/wallet/grants/")[0].clone();
+    let mut pages = vec![all];
+    for target in [
+        one.clone(),
+        format!("{one}/revoke"),
+        "/wallet/activity".to_owned(),
+        "/wallet/activity?agent=%3Cscript%3E%22&from=%3Cscript%3E&provider=%22%3E%3Cscript%3E&after=x"
+            .to_owned(),
+        "/wallet/activity?app=1&app=2".to_owned(),
+        "/wallet/grants/%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned(),
+        "/wallet/sign-in?app=%3Cscript%3E".to_owned(),
+        "/sdk/auth/callback?state=%3Cscript%3E&error=%3Cscript%3E".to_owned(),
+    ] {
+        pages.push(browser.get(&target).await);
+    }
+    for shown in &pages {
+        assert_dressed(shown);
+        assert!(!shown.text.to_lowercase().contains("<script"), "{}", shown.text);
+    }
+    assert!(pages[0].text.contains("P &#60;script&#62;"), "{}", pages[0].text);
+    assert!(pages[0].text.contains("Read &#60;script&#62;"));
+    assert!(pages[3].text.contains("Tells you what is next &#60;script&#62;"));
+    let csv = browser.get("/wallet/activity.csv").await;
+    assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8");
+    assert_dressed(&csv);
+    assert!(csv.text.contains("\"'=1+1 <script>"), "{}", csv.text);
+    assert!(csv.text.lines().all(|line| line.starts_with('"')) && csv.text.contains(REASON));
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn activity_is_found_by_what_it_was() {
+    let kit = TestVault::start().await.unwrap();
+    for n in 0..40 {
+        call(&kit, "user-2", &format!("work {n}")).await.unwrap_err();
+        let grant = kit.grants("user-2")[n % 2].grant_id;
+        let app = kit.vault().app_client(&kit.app_key()).build().unwrap();
+        let url = format!("{}/me", kit.api_url());
+        let caller = app.for_user(UserToken::parse(kit.mint("user-2")).unwrap());
+        caller
+            .request(Method::GET, url)
+            .grant(grant.to_string())
+            .reason(format!("job {n}."))
+            .send()
+            .await
+            .unwrap();
+        app.close().await;
+    }
+    let mut browser = signed_in(&kit, "user-2").await;
+    let first = browser.get("/wallet/activity").await;
+    assert!(first.text.contains("job 39.") && !first.text.contains("job 1."));
+    let older = first.links("/wallet/activity?").into_iter().find(|link| link.contains("after=")).unwrap();
+    let second = browser.get(&older.replace("&#38;", "&")).await;
+    assert!(second.text.contains("job 1."), "{}", second.text);
+    let work = kit.grants("user-2").iter().position(|grant| grant.account == "user-2@work").unwrap();
+    let all = browser.get("/wallet").await;
+    let at = all.text.find("user-2@work").unwrap();
+    let name = all.text[at..].split("/wallet/grants/").nth(1).unwrap().split('"').next().unwrap();
+    let one = browser.get(&format!("/wallet/activity?connection={name}")).await;
+    assert!(
+        one.text.contains(&format!("job {}.", 38 + work))
+            && !one.text.contains(&format!("job {}.", 39 - work))
+    );
+    let day = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let today = browser.get(&format!("/wallet/activity?from={day}&to={day}")).await;
+    assert!(today.text.contains("job 39."));
+    for nothing in ["from=2099-01-01", "to=2020-01-01", "agent=nobody", "provider=other", "app=x"] {
+        let page = browser.get(&format!("/wallet/activity?{nothing}")).await;
+        assert!(page.text.contains("Nothing was found"), "{nothing}");
+    }
+    let odd = browser.get("/wallet/activity?from=yesterday").await;
+    assert!(odd.text.contains("could not be read"));
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_a_prefix_links_cookies_and_the_way_back_fit() {
+    let kit =
+        TestVault::start_with(|config| config.public_url("https://shop.example/vault".parse().unwrap()))
+            .await
+            .unwrap();
+    let mut browser = Visitor::new(&kit);
+    let first = browser.get("/wallet").await;
+    assert_eq!(first.location(), "/vault/wallet/sign-in");
+    let leave = browser.get("/wallet/sign-in").await;
+    assert!(
+        leave.location().contains("redirect_uri=https%3A%2F%2Fshop.example%2Fvault%2Fsdk%2Fauth%2Fcallback")
+    );
+    let cookie = leave.headers["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-alter-sign-in=") && cookie.contains("; Secure"), "{cookie}");
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_is_suspended_is_out_at_once() {
+    let kit = TestVault::start().await.unwrap();
+    let mut browser = signed_in(&kit, "user-1").await;
+    assert_eq!(browser.get("/wallet").await.status, 200);
+    let user = alter_server::domain::UserRef::Subject {
+        issuer: kit.ready().idp.issuer.clone(),
+        subject: "user-1".to_owned(),
+    };
+    let suspended = alter_server::domain::UserStatus::Suspended;
+    kit.admin().set_user_status(kit.app_id(), user, suspended, None).await.unwrap();
+    assert_eq!(browser.get("/wallet").await.location(), "/wallet/sign-in");
+    let again = browser.sign_in("user-1").await;
+    assert_eq!(again.status, StatusCode::FORBIDDEN);
+    assert!(again.text.contains("suspended or deleted"));
+    let rows = rows_of(&kit, "wallet.signed_in").await;
+    assert_eq!(rows.last().unwrap().code.as_deref(), Some("user_not_active"));
+    kit.stop().await.unwrap();
+}
