@@ -132,7 +132,7 @@ impl TokenEndpoint {
 }
 
 /// The token as in every call of the provider's API: in a header, or in `url`'s query.
-fn injected(
+pub(super) fn injected(
     provider: &Provider,
     url: &mut Url,
     token: &SecretString,

@@ -284,7 +284,7 @@ pub(super) fn without_body(
     failure
 }
 
-fn is_unavailable(status: StatusCode) -> bool {
+pub(super) fn is_unavailable(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_EARLY
 }
 
@@ -303,6 +303,13 @@ fn members(headers: &HeaderMap, body: &[u8]) -> Option<BTreeMap<String, Loose>> 
         (name.into_owned(), Loose::Text(SecretString::from(value.into_owned())))
     };
     Some(form_urlencoded::parse(body).map(text).collect())
+}
+
+/// The error that an answer spells out, whatever its status: its word, and what is said about it.
+pub(super) fn spelled_out(headers: &HeaderMap, body: &[u8]) -> Option<(String, Option<String>)> {
+    let members = members(headers, body)?;
+    let Said { error, description, .. } = said(&members)?;
+    Some((error, description.map(str::to_owned)))
 }
 
 fn said(members: &BTreeMap<String, Loose>) -> Option<Said<'_>> {
@@ -408,7 +415,7 @@ fn scopes(value: Option<&Loose>) -> Option<Vec<String>> {
 }
 
 /// `Retry-After`: seconds, or a date that is read against the answer's own `Date`, so that a wrong clock does no harm.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))

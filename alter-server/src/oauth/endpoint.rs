@@ -143,6 +143,10 @@ impl TokenEndpoint {
         Ok(place.get_or_init(|| client))
     }
 
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// What is known of the clocks of the hosts that were asked.
     #[must_use]
     pub fn offsets(&self) -> &ClockOffsets {

@@ -44,10 +44,48 @@ pub(super) fn refresh(asked: &RefreshCall<'_>) -> Result<(Form, Scrub), &'static
 /// and the client's secret.
 pub(super) fn write<'a>(
     client: &Client<'a>,
-    mut members: Vec<(&'a str, &'a str)>,
+    members: Vec<(&'a str, &'a str)>,
     extra: &'a BTreeMap<String, String>,
     hidden: Vec<&'a str>,
 ) -> Result<(Form, Scrub), &'static str> {
+    let Parts { members, authorization, scrub } = parts(client, members, extra, hidden)?;
+    // Large enough that nothing is moved and left behind: each byte takes three at most.
+    let size = members.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+    let mut form = form_urlencoded::Serializer::new(String::with_capacity(size));
+    form.extend_pairs(members);
+    let body = Bytes::from_owner(Zeroizing::new(form.finish().into_bytes()));
+    Ok((Form { body, authorization }, scrub))
+}
+
+/// The same members as one JSON object.
+pub(super) fn write_json<'a>(
+    client: &Client<'a>,
+    members: Vec<(&'a str, &'a str)>,
+    extra: &'a BTreeMap<String, String>,
+    hidden: Vec<&'a str>,
+) -> Result<(Form, Scrub), &'static str> {
+    let Parts { members, authorization, scrub } = parts(client, members, extra, hidden)?;
+    // As above: a character takes six bytes at most.
+    let size = 2 + members.iter().map(|(name, value)| 6 * (name.len() + value.len()) + 6).sum::<usize>();
+    let mut body = Zeroizing::new(Vec::with_capacity(size));
+    let members: BTreeMap<&str, &str> = members.into_iter().collect();
+    serde_json::to_writer(&mut *body, &members).map_err(|_| "the members have no JSON form")?;
+    Ok((Form { body: Bytes::from_owner(body), authorization }, scrub))
+}
+
+/// A request before it is written.
+struct Parts<'a> {
+    members: Vec<(&'a str, &'a str)>,
+    authorization: Option<HeaderValue>,
+    scrub: Scrub,
+}
+
+fn parts<'a>(
+    client: &Client<'a>,
+    mut members: Vec<(&'a str, &'a str)>,
+    extra: &'a BTreeMap<String, String>,
+    mut hidden: Vec<&'a str>,
+) -> Result<Parts<'a>, &'static str> {
     let secret = match (client.auth, client.secret) {
         (ClientAuth::None, _) => None,
         (ClientAuth::Post | ClientAuth::Basic, Some(secret)) => Some(secret.expose_secret()),
@@ -57,17 +95,14 @@ pub(super) fn write<'a>(
             );
         }
     };
-    let mut authorization = None;
-    let basic;
-    let mut hidden: Vec<&str> = hidden;
     hidden.extend(secret);
+    let (mut authorization, mut basic) = (None, None);
     if let (ClientAuth::Basic, Some(secret)) = (client.auth, secret) {
-        basic = basic_credentials(client.id, secret);
-        let mut value = HeaderValue::try_from(format!("Basic {}", *basic))
+        let credentials = basic.insert(basic_credentials(client.id, secret));
+        let mut value = HeaderValue::try_from(format!("Basic {}", **credentials))
             .map_err(|_| "the client's credentials do not fit into a header")?;
         value.set_sensitive(true);
         authorization = Some(value);
-        hidden.push(&basic);
     } else {
         members.push(("client_id", client.id));
         members.extend(secret.map(|secret| ("client_secret", secret)));
@@ -77,12 +112,9 @@ pub(super) fn write<'a>(
             members.push((name, value));
         }
     }
-    // Large enough that nothing is moved and left behind: each byte takes three at most.
-    let size = members.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
-    let mut form = form_urlencoded::Serializer::new(String::with_capacity(size));
-    form.extend_pairs(members);
-    let body = Bytes::from_owner(Zeroizing::new(form.finish().into_bytes()));
-    Ok((Form { body, authorization }, Scrub::new(hidden)))
+    let basic = basic.iter().map(|basic| basic.as_str());
+    let scrub = Scrub::new(hidden.into_iter().chain(basic));
+    Ok(Parts { members, authorization, scrub })
 }
 
 /// Both halves form-encoded, then joined (RFC 6749 §2.3.1).
