@@ -189,7 +189,7 @@ impl Inner {
         let began = Instant::now();
         loop {
             attempts.asked += 1;
-            let Some(answer) = self.keep(lease.name(), self.endpoint.refresh(&call)).await else {
+            let Some(answer) = self.see_through(lease.name(), self.endpoint.refresh(&call)).await else {
                 return Leased::Lost;
             };
             let TokenFailure { failure, retry_after, spent } = match answer {
@@ -248,7 +248,7 @@ impl Inner {
         let tokens = self.fresh(answer, presented);
         self.see(RefreshStep::Answered, lease.version);
         let (began, mut pause) = (Instant::now(), Duration::from_millis(50));
-        let saved = self.keep(lease.name(), async {
+        let saved = self.see_through(lease.name(), async {
             loop {
                 let finish = FinishRefresh {
                     lease: lease.name(),

@@ -1,11 +1,11 @@
 //! Keeping a lease while something takes its time.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use tokio::time::sleep;
 
 use super::{Inner, step::RefreshStep};
-use crate::{store::refresh::LeaseRef, telemetry};
+use crate::{domain::GrantStatus, store::refresh::LeaseRef, telemetry};
 
 impl Inner {
     /// Runs `work` while the lease is renewed at a third of its life. `None` when the lease went to somebody else; then the
@@ -24,6 +24,23 @@ impl Inner {
                 None
             }
         }
+    }
+
+    /// The same for what must not be lost when the grant ends meanwhile: the provider's answer may hold fresh tokens, which are
+    /// then revoked like the others. Only when somebody else holds the lease is the work dropped.
+    pub(super) async fn see_through<T>(&self, lease: LeaseRef, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let kept = self.keep(lease, work.as_mut()).await;
+        if kept.is_none() && self.has_ended(lease).await {
+            return Some(work.await);
+        }
+        kept
+    }
+
+    /// Whether the grant is over. In doubt it is: the fence judges what is written then.
+    async fn has_ended(&self, lease: LeaseRef) -> bool {
+        let grant = self.parts.store.grant(lease.version.app_id, lease.version.grant_id).await;
+        !grant.is_ok_and(|grant| grant.facts.status == GrantStatus::Active)
     }
 
     /// Renews until the lease is somebody else's.

@@ -153,7 +153,8 @@ pub enum Finished {
         /// The grant's generation now.
         generation: u64,
     },
-    /// Refused: another holder has the lease, or the grant has moved on or ended. Nothing was written.
+    /// Refused: another holder has the lease, or the grant has moved on or ended. Nothing was written, but that fresh tokens of
+    /// a grant that ended are to die at the provider too ([`crate::domain::Task::RevokeAtProvider`]).
     Overtaken,
 }
 

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use super::{KeptGrant, LeaseRow, micros_of, refresh_token_at};
 use crate::{
     audit::{Action, AuditRow, Outcome},
-    domain::{CredentialVersion, FailureCode, GrantId, RefreshFailure},
+    domain::{CredentialVersion, FailureCode, GrantId, GrantStatus, RefreshFailure},
     resolve::{LONGEST_PAUSE, backoff},
     seal::{Envelope, Field, SealContext, Sealed, SealedField},
     store::{
@@ -94,6 +94,35 @@ pub(in crate::store) fn seal_pair(
         None => grant.scopes.clone(),
     };
     Ok(SealedPair { generation, access, refresh, scopes })
+}
+
+/// Fresh tokens that came when their grant had ended: nobody will use them, and the provider is to be told of them too. They
+/// are sealed to the generation that they would have been.
+pub(in crate::store) struct Orphans {
+    pub(in crate::store) generation: u64,
+    pub(in crate::store) access: Sealed,
+    pub(in crate::store) refresh: Option<Sealed>,
+}
+
+/// The orphans of a refresh that is overtaken, if its grant is over and it has any.
+pub(in crate::store) fn seal_orphans(
+    envelope: &Envelope,
+    finish: &FinishRefresh,
+    grant: Option<&KeptGrant>,
+) -> Result<Option<Orphans>, StoreError> {
+    let RefreshEnd::Renewed(tokens) = &finish.end else { return Ok(None) };
+    if grant.is_none_or(|grant| grant.facts.status == GrantStatus::Active) {
+        return Ok(None);
+    }
+    let generation = finish.lease.version.generation + 1;
+    let CredentialVersion { app_id, grant_id, .. } = finish.lease.version;
+    let bytes = |secret: &SecretString| SecretSlice::from(secret.expose_secret().as_bytes().to_vec());
+    let context = SealContext::of(app_id, Field::GrantAccessToken, grant_id.uuid(), generation);
+    let access = envelope.seal(&context, &bytes(&tokens.access_token))?;
+    let context = refresh_token_at(&finish.lease.version, generation);
+    let next = tokens.refresh_token.as_ref();
+    let refresh = next.map(|next| envelope.seal(&context, &bytes(next))).transpose()?;
+    Ok(Some(Orphans { generation, access, refresh }))
 }
 
 /// What a failure leaves behind.

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(super) use ending::{
-    Failing, Pause, audit_row, decide_failing, failure, reason_text, seal_pair, seconds_until,
+    Failing, Orphans, Pause, audit_row, decide_failing, failure, reason_text, seal_orphans, seal_pair,
+    seconds_until,
 };
 use ending::{is_on, reason};
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio_postgres::Client;
 
 use super::{
-    columns::{execute, get, micros, params, rows},
+    columns::{execute, get, integer, micros, params, rows},
     events,
     grants::{self, facts_columns},
     lanes::Unit,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     audit::{Action, AuditRow},
     domain::{AppId, GrantEvent, GrantFacts, GrantId, GrantKind, GrantStatus, Operator, Principal, UserId},
-    store::{RevokeAsUser, Revoked, StoreError, draft, event::Change},
+    store::{RevokeAsUser, Revoked, StoreError, draft, event::Change, lease::Orphans},
 };
 
 /// When and by whom grants are ended, and the row that is written for each.
@@ -114,6 +114,31 @@ async fn hand_over(
          AND (access_token IS NOT NULL OR refresh_token IS NOT NULL) ORDER BY n"
     );
     execute(sql, text, params![app_id, ids, micros(at)]).await.map(|_| ())
+}
+
+/// The same for fresh tokens that came when the grant had ended.
+pub(super) async fn hand_over_orphans(
+    sql: &Client,
+    app_id: AppId,
+    facts: &GrantFacts,
+    orphans: &Orphans,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let oauth = providers::load(sql, app_id, &facts.provider).await?.and_then(|provider| provider.oauth);
+    if oauth.is_none_or(|oauth| oauth.revoke_url.is_none()) {
+        return Ok(());
+    }
+    let text = concat!(
+        "INSERT INTO outbox (app_id, id, kind, state, grant_id, provider_id, attempts, not_before, created_at, generation, \
+         access_token, refresh_token) VALUES ($1, gen_random_uuid(), 0, 0, $2, $3, 0, ",
+        now!(),
+        ", $4, $5, $6, $7)"
+    );
+    let Orphans { generation, access, refresh } = orphans;
+    let generation = integer(*generation);
+    execute(sql, text, params![app_id, facts.id, facts.provider, micros(at), generation, access, refresh])
+        .await
+        .map(|_| ())
 }
 
 /// Ends one grant that is active, and what is below it.

@@ -14,7 +14,7 @@ use super::{
         PlainId, count, execute, get, instant, integer, maybe_instant, maybe_row, micros, params, rows,
         scopes, scopes_text, small,
     },
-    events, grants,
+    ending, events, grants,
     lanes::Unit,
     providers,
 };
@@ -215,6 +215,11 @@ pub(super) async fn finish(unit: &mut Unit<'_>, finish: &FinishRefresh) -> Resul
     let around = around(unit.sql, app_id, grant_id).await?;
     let grant = around.as_ref().map(|around| &around.grant);
     if !lease::still_ours(lease, grant, row.as_ref()) {
+        if let Some(orphans) = lease::seal_orphans(unit.envelope, finish, grant)?
+            && let Some(grant) = grant
+        {
+            ending::hand_over_orphans(unit.sql, app_id, &grant.facts, &orphans, finish.at).await?;
+        }
         return Ok(Finished::Overtaken);
     }
     let (Some(around), Some(row)) = (around, row) else { return Ok(Finished::Overtaken) };

@@ -12,7 +12,7 @@ use crate::{
     audit::AuditRow,
     domain::{AppId, GrantEvent, GrantFacts, GrantId, GrantKind, GrantStatus, JobId},
     seal::Sealed,
-    store::{StoreError, draft, event::Change, lease},
+    store::{StoreError, draft, event::Change, lease::{self, Orphans}},
 };
 
 /// Ends an active grant and those that hang on it; answers all of them, the grant itself first. `row` is that of the revocation.
@@ -67,11 +67,6 @@ fn one(unit: &mut Unit<'_>, row: &AuditRow, facts: &GrantFacts, by: &str) -> Res
 
 /// Puts the tokens, sealed as they are, where somebody will tell the provider that they are to die.
 fn move_tokens(unit: &Unit<'_>, app_id: AppId, facts: &GrantFacts, at: Timestamp) -> Result<(), StoreError> {
-    let provider = providers::load(unit.sql, app_id, &facts.provider)?;
-    let told = provider.and_then(|provider| provider.oauth).is_some_and(|oauth| oauth.revoke_url.is_some());
-    if !told {
-        return Ok(());
-    }
     let (generation, access, refresh): (u64, Option<Sealed>, Option<Sealed>) = unit
         .sql
         .prepare_cached(
@@ -79,6 +74,33 @@ fn move_tokens(unit: &Unit<'_>, app_id: AppId, facts: &GrantFacts, at: Timestamp
         )?
         .query_row(params![app_id, facts.id], |row| Ok((count(row, 0)?, row.get(1)?, row.get(2)?)))?;
     if access.is_none() && refresh.is_none() {
+        return Ok(());
+    }
+    hand_over(unit, app_id, facts, (generation, access, refresh), at)
+}
+
+/// The same for fresh tokens that came when the grant had ended.
+pub(super) fn hand_over_orphans(
+    unit: &Unit<'_>,
+    app_id: AppId,
+    facts: &GrantFacts,
+    orphans: &Orphans,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let Orphans { generation, access, refresh } = orphans;
+    hand_over(unit, app_id, facts, (*generation, Some(access.clone()), refresh.clone()), at)
+}
+
+fn hand_over(
+    unit: &Unit<'_>,
+    app_id: AppId,
+    facts: &GrantFacts,
+    (generation, access, refresh): (u64, Option<Sealed>, Option<Sealed>),
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let provider = providers::load(unit.sql, app_id, &facts.provider)?;
+    let told = provider.and_then(|provider| provider.oauth).is_some_and(|oauth| oauth.revoke_url.is_some());
+    if !told {
         return Ok(());
     }
     unit.sql

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     columns::{Micros, count, integer, maybe_instant, scopes_text},
-    events, grants, providers,
+    ending, events, grants, providers,
     writer::Unit,
 };
 use crate::{
@@ -164,6 +164,11 @@ pub(super) fn finish(unit: &mut Unit<'_>, finish: &FinishRefresh) -> Result<Fini
     let row = lease_row(unit.sql, app_id, grant_id)?;
     let grant = kept(unit.sql, app_id, grant_id)?;
     if !lease::still_ours(lease, grant.as_ref(), row.as_ref()) {
+        if let Some(orphans) = lease::seal_orphans(unit.envelope, finish, grant.as_ref())?
+            && let Some(grant) = &grant
+        {
+            ending::hand_over_orphans(unit, app_id, &grant.facts, &orphans, finish.at)?;
+        }
         return Ok(Finished::Overtaken);
     }
     let (Some(grant), Some(row)) = (grant, row) else { return Ok(Finished::Overtaken) };
