@@ -95,6 +95,7 @@ pub mod domain;
 pub mod idp;
 mod keys;
 pub mod oauth;
+mod outbox;
 mod refresh;
 pub mod resolve;
 pub mod seal;
@@ -109,6 +110,7 @@ mod vault;
 mod wallet;
 #[allow(dead_code, unused_imports, reason = "its pages are on their way")]
 mod web;
+mod webhook;
 
 pub use refresh::{RefreshObserver, RefreshStep};
 pub use vault::{DEFAULT_RATE_LIMIT, KekSource, Vault, VaultConfig, VaultError};

@@ -34,6 +34,7 @@ use crate::{
     idp::Apps,
     keys::Keys,
     oauth::TokenEndpoint,
+    outbox::{self, Worker},
     refresh::{self, RefreshObserver, Refresher},
     seal::{Envelope, KeyRing, KeyRingError, SealError, SealedField},
     store::{
@@ -41,6 +42,7 @@ use crate::{
         sqlite::{DATABASE_FILE, SqliteStore},
     },
     web::{PublicUrl, Web},
+    webhook::Sender,
 };
 
 /// Signed calls per minute and key when neither key nor app has a limit of its own.
@@ -87,6 +89,8 @@ pub struct VaultConfig {
     refresh_wait: Duration,
     refresh_lease: Duration,
     refresh_observer: Option<RefreshObserver>,
+    outbox_wait: Duration,
+    webhook_private_networks: bool,
     public_url: Option<PublicUrl>,
 }
 
@@ -129,6 +133,8 @@ impl VaultConfig {
             refresh_wait: DEFAULT_REFRESH_WAIT,
             refresh_lease: refresh::LEASE,
             refresh_observer: None,
+            outbox_wait: outbox::FIRST_WAIT,
+            webhook_private_networks: false,
             public_url: None,
         }
     }
@@ -169,6 +175,20 @@ impl VaultConfig {
     /// Is told of each step of a refresh. For tests that stop or kill a process at one of them.
     pub fn refresh_observer(mut self, observer: RefreshObserver) -> Self {
         self.refresh_observer = Some(observer);
+        self
+    }
+
+    /// How long a provider or a webhook endpoint that did not answer is left alone before it is told again, the first time: 5
+    /// seconds by default. Each further wait is three times as long, up to six hours.
+    pub fn outbox_wait(mut self, wait: Duration) -> Self {
+        self.outbox_wait = wait;
+        self
+    }
+
+    /// Whether webhooks may be sent to addresses of private networks, and through the proxy that the environment names. Off by
+    /// default: whoever may register an endpoint could otherwise make the vault call what only the vault can reach.
+    pub fn webhook_private_networks(mut self, allowed: bool) -> Self {
+        self.webhook_private_networks = allowed;
         self
     }
 
@@ -260,6 +280,8 @@ impl Vault {
             refresh_wait,
             refresh_lease,
             refresh_observer,
+            outbox_wait,
+            webhook_private_networks,
             public_url,
         } = config;
         let folder = match &place {
@@ -314,10 +336,18 @@ impl Vault {
             },
             TokenEndpoint::new(Arc::clone(&clock)),
         );
+        let outbox = Worker::new(outbox::Parts {
+            store: Arc::clone(&store),
+            keys: Arc::clone(&ring),
+            clock: Arc::clone(&clock),
+            first_wait: outbox_wait,
+            sender: Sender::new(webhook_private_networks),
+        });
         let core = Core {
             store,
             ring,
             refresher,
+            outbox,
             refresh_wait,
             serving: AtomicBool::new(false),
             place,
@@ -349,6 +379,7 @@ impl Vault {
     pub fn router(&self) -> Router {
         if !self.core.serving.swap(true, Ordering::Relaxed) {
             self.core.refresher.keep_alive();
+            self.core.outbox.start();
         }
         api::router(Arc::clone(&self.core))
     }
@@ -396,6 +427,17 @@ impl Vault {
         Ok(self.core.refresher.look_after_idle().await?)
     }
 
+    /// Does now what is due after the fact (revocations at providers, webhooks) and what follows from it, instead of within the
+    /// next seconds. What has to wait before it is tried again goes on waiting. For tests.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Store`].
+    #[cfg(feature = "dev")]
+    pub async fn work_off_outbox(&self) -> Result<(), VaultError> {
+        Ok(self.core.outbox.work_off().await?)
+    }
+
     /// Operator operations. `operator` names who does it in the audit trail.
     #[must_use]
     pub fn admin(&self, operator: impl Into<String>) -> Admin {
@@ -424,8 +466,13 @@ impl Vault {
         self.core.is_draining()
     }
 
-    /// Takes no more calls, waits for those in flight (30 seconds at most) and for providers that are being asked for tokens
-    /// (130 seconds at most), writes what is queued and closes the audit chains of this run. Again is no error.
+    #[cfg(all(test, feature = "dev"))]
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Takes no more calls, waits for those in flight (30 seconds at most), for providers that are being asked for tokens
+    /// (130 seconds at most) and for messages that are being sent (30 seconds at most), writes what is queued and closes the audit chains of this run. Again is no error.
     ///
     /// # Errors
     ///
@@ -435,7 +482,7 @@ impl Vault {
         if tokio::time::timeout(DRAIN, self.core.calls.wait()).await.is_err() {
             tracing::warn!("calls still in flight after 30 seconds are cut off");
         }
-        self.core.refresher.close().await;
+        tokio::join!(self.core.refresher.close(), self.core.outbox.close());
         Ok(self.core.store.close().await?)
     }
 }
@@ -457,6 +504,7 @@ pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ring: Arc<Keys>,
     pub(crate) refresher: Refresher,
+    pub(crate) outbox: Worker,
     pub(crate) refresh_wait: Duration,
     /// Whether idle grants are looked after: once somebody can call.
     serving: AtomicBool,

@@ -126,6 +126,8 @@ impl Admin {
         grant: GrantId,
         reason: Option<String>,
     ) -> Result<Revoked, AdminError> {
-        Ok(self.store().revoke_grant_as_operator(self.by(), app, grant, reason).await?)
+        let revoked = self.store().revoke_grant_as_operator(self.by(), app, grant, reason).await?;
+        self.core.outbox.wake();
+        Ok(revoked)
     }
 }

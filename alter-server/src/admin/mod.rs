@@ -5,21 +5,26 @@
 mod access;
 mod audit;
 mod grants;
+mod hooks;
 mod import;
 mod pages;
 mod providers;
 mod retention;
 mod secrets;
+mod users;
+mod webhooks;
 
 use std::sync::Arc;
 
 pub use access::{KeyRequest, MintedKey};
 pub use audit::Rotated;
+pub use hooks::AddedHookSource;
 pub use import::{ImportFault, ImportPlan, ImportedLine};
 pub use providers::InjectionStyle;
 #[cfg(test)]
 pub(crate) use retention::Pruner;
 pub use retention::{ExportedFile, Pruned, UnprunedChain};
+pub use webhooks::AddedWebhook;
 
 use crate::{
     domain::{App, AppId, Operator},

@@ -14,6 +14,7 @@ mod catalog;
 mod connect_poll;
 mod connect_session;
 mod health;
+mod hooks;
 mod key;
 mod limit;
 mod list;
@@ -56,6 +57,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route(wire_token::PATH, post(timed::<token::Token>))
         .route(wire_report::API_CALL_PATH, post(timed::<report::Report>))
         .route("/sdk/grants/{id}/report-scope-mismatch", post(timed::<scope_report::ScopeReport>))
+        .route(hooks::PATH, post(hooks::hear).get(hooks::verify))
         .route(grants::LIST_PATH, post(timed::<list::List>))
         .route("/sdk/oauth/grants/{id}/revoke", post(timed::<revoke::Revoke>))
         .route(wire_catalog::PATH, get(timed::<catalog::Catalog>))

@@ -24,6 +24,7 @@ impl Endpoint for Revoke {
         let user = call.user(asked.user_token.as_ref().map(SecretText::expose)).await?;
         let command = RevokeCommand { admission: call.admission(), grant_id, user, reason: asked.reason };
         let revoked = decided(call.core.store.revoke_grant(command).await?)?;
+        call.core.outbox.wake();
         Ok(Reply::json(&RevokeResponse {
             success: true,
             message: "the grant is revoked; the next call is refused".to_owned(),

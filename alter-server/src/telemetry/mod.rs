@@ -107,6 +107,16 @@ pub(crate) fn oldest_token(provider: &ProviderId, age: Duration) {
     gauge!(names::OLDEST_TOKEN_SECONDS, "provider" => provider_label(provider)).set(age);
 }
 
+/// An attempt at work after the fact ended.
+pub(crate) fn outbox(task: &'static str, outcome: &'static str) {
+    counter!(names::OUTBOX, "task" => task, "outcome" => outcome).increment(1);
+}
+
+/// An identity provider's message came.
+pub(crate) fn hook(outcome: &'static str) {
+    counter!(names::HOOKS, "outcome" => outcome).increment(1);
+}
+
 /// A request was answered.
 pub(crate) fn answered(route: &'static str, status: StatusCode, took: Duration) {
     counter!(names::REQUESTS, "route" => route, "status" => status.as_str().to_owned()).increment(1);

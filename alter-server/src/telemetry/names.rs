@@ -57,6 +57,10 @@ metrics! {
     REFRESH_IN_FLIGHT = "alter_refresh_in_flight", Gauge, [];
     /// Seconds since the oldest token in use was issued.
     OLDEST_TOKEN_SECONDS = "alter_oldest_token_seconds", Gauge, ["provider"];
+    /// Attempts at work after the fact: `revoke_at_provider` or `deliver`, and whether it is `done`, tried `again` or `dead`.
+    OUTBOX = "alter_outbox_total", Counter, ["task", "outcome"];
+    /// Messages of identity providers: `heard`, `replayed` or `refused`.
+    HOOKS = "alter_hooks_total", Counter, ["outcome"];
     /// Answered requests by endpoint and HTTP status.
     REQUESTS = "alter_requests_total", Counter, ["route", "status"];
     /// Seconds from a request's head to its answer.
@@ -87,6 +91,8 @@ mod tests {
             "alter_refresh_lease_total{event} Counter",
             "alter_refresh_in_flight{} Gauge",
             "alter_oldest_token_seconds{provider} Gauge",
+            "alter_outbox_total{task,outcome} Counter",
+            "alter_hooks_total{outcome} Counter",
             "alter_requests_total{route,status} Counter",
             "alter_request_seconds{route} Histogram",
             "alter_store_busy_total{} Counter",
@@ -111,7 +117,7 @@ mod tests {
     fn no_label_grows_with_use() {
         for label in ALL.iter().flat_map(|metric| metric.labels) {
             assert!(
-                ["provider", "outcome", "event", "route", "status", "version"].contains(label),
+                ["provider", "outcome", "event", "route", "status", "version", "task"].contains(label),
                 "{label}"
             );
         }

@@ -37,6 +37,11 @@ pub(crate) struct Web {
 }
 
 impl Web {
+    /// Whether one more request of this peer is served, of those that need no key.
+    pub(crate) fn admits(&self, peer: Option<std::net::IpAddr>) -> bool {
+        self.gate.opens(peer)
+    }
+
     pub(crate) fn new(public_url: Option<PublicUrl>, clock: SharedClock) -> Self {
         Self { public_url, gate: Gate::new(), rows: RowBudget::new(clock) }
     }

@@ -13,6 +13,7 @@ mod providers;
 mod refresh;
 #[cfg(feature = "postgres")]
 mod replicas;
+mod revocation;
 mod support;
 mod visitor;
 mod wallet;
