@@ -10,14 +10,14 @@ use super::{
     choice,
     dance::Dance,
     decide::end_if_nothing_is_left,
-    here::{Change, Changed, Here, Page},
+    here::{Change, Changed, Here, Page, Stop},
     view,
 };
 use crate::{
     audit::Action,
     domain::{AccountFacts, ConnectedGrant, FailureCode, Leaving, Operation, Progress, Provider, Refusal},
     oauth::{AccountFailure, CodeCall, Exchanged, TokenFailure},
-    store::NewConnection,
+    store::{NewConnection, StoreError},
     web::shown,
 };
 
@@ -86,6 +86,7 @@ pub(super) async fn redeem(mut here: Here, granted: Granted) -> Page {
         let failed = not_enough(&here.brand().name, &provider, &missing);
         return fail(&mut here, &leaving, alone, failed).await;
     }
+    let grant_expires_at = grant_end(&here, &leaving).await?;
     let lifetime = tokens.expires_in.map(|lasts| lasts.as_secs()).or(oauth.refresh.assumed_lifetime_seconds);
     let connection = Connection {
         account,
@@ -93,6 +94,7 @@ pub(super) async fn redeem(mut here: Here, granted: Granted) -> Page {
         refresh_token: tokens.refresh_token,
         token_expires_at: choice::ends(began, lifetime),
         scopes,
+        grant_expires_at,
     };
     keep(here, provider, alone, leaving, connection).await
 }
@@ -104,6 +106,19 @@ struct Connection {
     refresh_token: Option<SecretString>,
     token_expires_at: Option<jiff::Timestamp>,
     scopes: Vec<String>,
+    grant_expires_at: Option<jiff::Timestamp>,
+}
+
+/// When the grant ends: as it was chosen. A grant that is repaired without a word about its lifetime keeps the one it has.
+async fn grant_end(here: &Here, leaving: &Leaving) -> Result<Option<jiff::Timestamp>, Stop> {
+    let chosen = choice::ends(here.visit.core.clock.now(), leaving.ttl_seconds);
+    let (Some(repair), None) = (here.session.asked.repair, chosen) else { return Ok(chosen) };
+    match here.visit.core.store.grant(here.session.session.app_id, repair).await {
+        Ok(grant) => Ok(grant.facts.grant_expires_at),
+        // The store says so again when the connection is made.
+        Err(StoreError::NotFound(_)) => Ok(None),
+        Err(error) => Err(here.store(&error)),
+    }
 }
 
 async fn keep(mut here: Here, provider: Provider, alone: bool, leaving: Leaving, made: Connection) -> Page {
@@ -113,7 +128,6 @@ async fn keep(mut here: Here, provider: Provider, alone: bool, leaving: Leaving,
     let without = oauth.missing_scopes(&wanted, &made.scopes).join(" ");
     let changed = here
         .change(|here| {
-            let now = here.visit.core.clock.now();
             let mut progress = here.session.progress.clone();
             if progress.end.is_some() {
                 return None;
@@ -134,7 +148,7 @@ async fn keep(mut here: Here, provider: Provider, alone: bool, leaving: Leaving,
                 refresh_token: made.refresh_token.clone(),
                 token_expires_at: made.token_expires_at,
                 scopes: made.scopes.clone(),
-                grant_expires_at: choice::ends(now, leaving.ttl_seconds),
+                grant_expires_at: made.grant_expires_at,
             };
             let what = if without.is_empty() {
                 "connected".to_owned()
@@ -186,7 +200,7 @@ fn ended(
 async fn client_secret(
     here: &Here,
     provider: &Provider,
-) -> Result<Result<Option<SecretString>, String>, super::here::Stop> {
+) -> Result<Result<Option<SecretString>, String>, Stop> {
     let app_id = here.session.session.app_id;
     let sealed = here.visit.core.store.provider_client_secret(app_id, provider.id.clone()).await;
     let Some(sealed) = sealed.map_err(|error| here.store(&error))? else { return Ok(Ok(None)) };
@@ -205,7 +219,7 @@ async fn silent_scopes(
     provider: &Provider,
     leaving: &Leaving,
     account: &AccountFacts,
-) -> Result<Vec<String>, super::here::Stop> {
+) -> Result<Vec<String>, Stop> {
     let mut scopes = leaving.scopes.clone();
     let adds = provider.oauth.as_ref().is_some_and(|oauth| oauth.incremental.is_some());
     if adds && account.identifier.is_some() {

@@ -47,6 +47,8 @@ struct ConsentPage {
     csrf: String,
     app: String,
     provider: Provider,
+    /// Whom the browser proved to be.
+    user: Option<String>,
     abilities: Vec<Ability>,
     accounts: Vec<AccountRow>,
     /// The grant that gets a new credential, or more scopes.
@@ -204,6 +206,7 @@ fn consent(here: &Here, provider: &Provider, grants: &[crate::domain::Grant], se
         base: here.path(""),
         csrf: here.csrf(),
         app,
+        user: here.user().and_then(|_| asked.user.as_ref()?.name.as_deref().map(shown)),
         abilities: view::abilities(provider, &news),
         repairs: repaired.map(|one| choice::account_name(one.grant)),
         lifetimes: if asked.direct { Vec::new() } else { choice::lifetimes(asked) },
