@@ -33,10 +33,6 @@ impl Kit {
             ..PageSettings::default()
         };
         kit.admin().set_page(kit.app_id(), page).await.unwrap();
-        let client = kit.sandbox().sign_in_client();
-        let sign_in: SignInSettings = serde_json::from_value(json!({"client_id": client.client_id})).unwrap();
-        let secret = SecretString::from(client.client_secret);
-        kit.admin().set_sign_in(kit.app_id(), sign_in, Some(secret)).await.unwrap();
         Self { router: kit.vault().router(), kit }
     }
 

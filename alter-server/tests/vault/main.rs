@@ -6,6 +6,7 @@ mod attacks;
 mod browser;
 mod command_line;
 mod connect;
+mod connect_attacks;
 mod connect_kit;
 #[cfg(feature = "postgres")]
 mod encrypted;
