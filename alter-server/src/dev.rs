@@ -28,7 +28,11 @@ use crate::{
 
 const APP: &str = "dev";
 const AGENT: &str = "dev-agent";
-const PROVIDER: &str = "sandbox";
+/// What applications on this machine are served from.
+const ORIGINS: [&str; 4] =
+    ["http://localhost:*", "http://127.0.0.1:*", "https://localhost:*", "https://127.0.0.1:*"];
+/// Where the wallet is, below the vault's address.
+const WALLET: &str = "/wallet";
 const SECRET_SLUG: &str = "sandbox-key";
 /// Users and their accounts.
 const USERS: [(&str, &[&str]); 2] =
@@ -85,6 +89,10 @@ pub struct Ready {
     pub idp: ReadyIdp,
     /// The OAuth provider.
     pub provider: ReadyProvider,
+    /// What people connect accounts with.
+    pub connect: ReadyConnect,
+    /// Where people see what they connected, and take it back.
+    pub wallet_url: String,
     /// The users with their grants.
     pub users: Vec<ReadyUser>,
     /// The managed secret.
@@ -133,6 +141,17 @@ pub struct ReadyProvider {
     pub api_url: String,
     /// Counts and faults.
     pub control_url: String,
+}
+
+/// What people connect accounts with.
+#[derive(Debug, Serialize)]
+pub struct ReadyConnect {
+    /// What the browser widget is given as `baseURL`; empty when the vault is on no socket.
+    pub base_url: String,
+    /// Providers whose accounts can be connected.
+    pub providers: Vec<ProviderId>,
+    /// Origins that results are told to, and that browsers may return to.
+    pub origins: Vec<String>,
 }
 
 /// A user.
@@ -319,7 +338,9 @@ async fn set_up(admin: &Admin, sandbox: &Sandbox, base_url: String) -> Result<Re
         admin.set_idp(app.id, idp).await?;
     }
     sign_in(admin, app.id, sandbox).await?;
-    let provider = put_provider(admin, app.id, oauth_provider(sandbox)?, sandbox).await?;
+    let provider = put_provider(admin, app.id, sandbox, &sandbox.provider()).await?;
+    let second = put_provider(admin, app.id, sandbox, &sandbox.second_provider()).await?;
+    let origins = origins(admin, app.id).await?;
     let mut users = Vec::with_capacity(USERS.len());
     for (sub, accounts) in USERS {
         let mut grants = Vec::with_capacity(accounts.len());
@@ -332,6 +353,12 @@ async fn set_up(admin: &Admin, sandbox: &Sandbox, base_url: String) -> Result<Re
     }
     let managed_secret = managed_secret(admin, &app, &agent, sandbox).await?;
     Ok(Ready {
+        connect: ReadyConnect {
+            base_url: base_url.clone(),
+            providers: vec![provider.clone(), second],
+            origins,
+        },
+        wallet_url: if base_url.is_empty() { String::new() } else { format!("{base_url}{WALLET}") },
         base_url,
         app: ReadyApp { id: app.id, key: app_key.key },
         agent: ReadyAgent { id: agent.id, name: agent.name, key: agent_key.key },
@@ -375,36 +402,50 @@ fn id(text: &str) -> Result<ProviderId, AdminError> {
     text.parse().map_err(|error: crate::domain::InvalidProvider| AdminError::Invalid(error.to_string()))
 }
 
-fn oauth_provider(sandbox: &Sandbox) -> Result<Provider, AdminError> {
-    let endpoints = sandbox.oauth_endpoints();
+/// One of the sandbox's OAuth providers, as an operator would describe it.
+async fn put_provider(
+    admin: &Admin,
+    app: AppId,
+    sandbox: &Sandbox,
+    outside: &alter_sandbox::Provider,
+) -> Result<ProviderId, DevError> {
+    let endpoints = outside.endpoints();
+    let client = outside.client();
     let (injection, additional) = InjectionStyle::Bearer.injections();
-    Ok(Provider {
-        id: id(PROVIDER)?,
+    let words = [("read", "Read your sandbox account"), ("write", "Change your sandbox account")];
+    let provider = Provider {
+        id: id(outside.id())?,
         kind: ProviderKind::OAuth,
-        name: "Sandbox".to_owned(),
+        name: outside.title().to_owned(),
         hosts: vec![host(sandbox)?],
         injection,
         additional,
         oauth: Some(OAuthSettings {
+            issuer: Some(endpoints.issuer),
+            iss_required: true,
             authorize_url: Some(endpoints.authorize),
             token_url: Some(endpoints.token),
             revoke_url: Some(endpoints.revoke),
             userinfo_url: Some(endpoints.userinfo),
-            client_id: Some(sandbox.client().client_id),
-            scopes: vec!["read".to_owned(), "write".to_owned()],
+            client_id: Some(client.client_id),
+            scopes: words.map(|(scope, _)| scope.to_owned()).to_vec(),
+            scope_texts: words.map(|(scope, text)| (scope.to_owned(), text.to_owned())).into(),
+            select_account_params: [("prompt".to_owned(), "select_account".to_owned())].into(),
             ..OAuthSettings::default()
         }),
-    })
+    };
+    let secret = SecretString::from(client.client_secret);
+    Ok(admin.put_provider(app, provider, Some(secret)).await?.id)
 }
 
-async fn put_provider(
-    admin: &Admin,
-    app: AppId,
-    provider: Provider,
-    sandbox: &Sandbox,
-) -> Result<ProviderId, DevError> {
-    let secret = SecretString::from(sandbox.client().client_secret);
-    Ok(admin.put_provider(app, provider, Some(secret)).await?.id)
+/// Where results may go: to applications on this machine, unless somebody said otherwise.
+async fn origins(admin: &Admin, app: AppId) -> Result<Vec<String>, DevError> {
+    let mut page = admin.app_config(app).await?.page;
+    if page.origins.is_empty() {
+        page.origins = ORIGINS.map(str::to_owned).to_vec();
+        page = admin.set_page(app, page).await?.page;
+    }
+    Ok(page.origins)
 }
 
 /// Connects a user's account at the sandbox and moves the tokens in, as from a home-made table.

@@ -47,6 +47,7 @@ issuer          {issuer}    (audience {audience})
 a user's token  GET {mint}?sub=user-1    (any sub; the answer is {{"token"}})
 provider API    {api}/me                 (says whom it was called for)
 faults, counts  {control}
+wallet          {wallet}    (sign in as user-1)
 "#,
         base = ready.base_url,
         key = ready.app.key.expose(),
@@ -56,6 +57,7 @@ faults, counts  {control}
         mint = ready.idp.mint_url,
         api = ready.provider.api_url,
         control = ready.provider.control_url,
+        wallet = ready.wallet_url,
     );
     for user in &ready.users {
         let accounts: Vec<_> = user.grants.iter().map(|grant| grant.account.as_str()).collect();
