@@ -3,7 +3,10 @@
   const part = (id) => document.getElementById(id);
   const token = new URLSearchParams(window.location.hash.slice(1)).get("session");
   // Out of the address before anything else happens: not in the history, not on a screenshot.
-  window.history.replaceState(null, "", window.location.pathname);
+  // As a whole address: the widget's path may begin with two slashes, and would be read as a host.
+  window.history.replaceState(null, "", window.location.origin + window.location.pathname);
+  // Another link, put into the address of this page, loads nothing by itself.
+  window.addEventListener("hashchange", function () { window.location.reload(); });
 
   function fail(title, text, again) {
     const heading = document.querySelector("h1");

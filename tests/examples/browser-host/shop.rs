@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{Failure, Stage};
 
 /// Its script and nobody else's; what a careful application would send.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'";
 
 /// What the pages are made of.
 pub(crate) struct Shop {
