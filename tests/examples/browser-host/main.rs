@@ -99,6 +99,9 @@ fn widget() -> Result<PathBuf, Failure> {
     let mut arguments = std::env::args().skip(1);
     match (arguments.next().as_deref(), arguments.next()) {
         (Some("--widget"), Some(file)) => Ok(PathBuf::from(file)),
-        _ => Err("usage: browser-host --widget node_modules/@alter-ai/connect/dist/alter-connect.umd.js".into()),
+        _ => {
+            Err("usage: browser-host --widget node_modules/@alter-ai/connect/dist/alter-connect.umd.js"
+                .into())
+        }
     }
 }
