@@ -34,8 +34,7 @@ impl Admin {
         secret: SecretString,
     ) -> Result<AddedHookSource, AdminError> {
         inbound::check_secret(shape, &secret).map_err(invalid)?;
-        let source =
-            HookSource { id: WebhookId::random(), app_id: app, shape, created_at: self.by().at };
+        let source = HookSource { id: WebhookId::random(), app_id: app, shape, created_at: self.by().at };
         let source = self.store().add_hook_source(self.by(), NewHookSource { source, secret }).await?;
         Ok(self.located(source))
     }

@@ -31,7 +31,8 @@ impl Admin {
         url: &str,
         events: Vec<GrantEvent>,
     ) -> Result<AddedWebhook, AdminError> {
-        let secret = SigningSecret::generate().ok_or(AdminError::Store(StoreError::Seal(SealError::Crypto)))?;
+        let secret =
+            SigningSecret::generate().ok_or(AdminError::Store(StoreError::Seal(SealError::Crypto)))?;
         let endpoint = WebhookEndpoint {
             id: WebhookId::random(),
             app_id: app,

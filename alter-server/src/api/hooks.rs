@@ -215,7 +215,8 @@ impl<'a> Caller<'a> {
         let Some(left_out) = self.core.strangers.take() else { return reply };
         let mut detail = format!("POST {PATH}: {text}");
         if left_out > 0 {
-            detail.push_str(&format!(" ({left_out} refusals of this kind before it have no row of their own)"));
+            detail
+                .push_str(&format!(" ({left_out} refusals of this kind before it have no row of their own)"));
         }
         let row = RefusedCall {
             app_id: self.source.map(|source| source.app_id),

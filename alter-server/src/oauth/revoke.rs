@@ -260,7 +260,10 @@ mod tests {
         ] {
             let failure = judged(&form, status, body).unwrap_err();
             let wait = Some(Duration::from_secs(17));
-            assert!(matches!(failure, RevokeFailure::Passing { retry_after, .. } if retry_after == wait), "{body}");
+            assert!(
+                matches!(failure, RevokeFailure::Passing { retry_after, .. } if retry_after == wait),
+                "{body}"
+            );
         }
         for (status, body) in [
             (401, r#"{"error":"invalid_client"}"#),

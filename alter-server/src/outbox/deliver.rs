@@ -14,9 +14,8 @@ impl Inner {
     /// Posts an event to its endpoint. Receivers know it by the job's id, which stays the same however often it is sent.
     pub(super) async fn deliver(&self, job: &Job, url: &str, secret: &SealedField, payload: &str) -> Outcome {
         let opened = self.open_text(secret).map_err(|error| error.to_string());
-        let parsed = opened.and_then(|text: SecretString| {
-            SigningSecret::parse(&text).map_err(|error| error.to_string())
-        });
+        let parsed = opened
+            .and_then(|text: SecretString| SigningSecret::parse(&text).map_err(|error| error.to_string()));
         let secret = match parsed {
             Ok(secret) => secret,
             Err(error) => return failed(error, true, false),
@@ -24,7 +23,9 @@ impl Inner {
         let (id, now) = (job.id.to_string(), self.parts.clock.now().as_second());
         match self.parts.sender.send(url, &secret, &id, now, payload).await {
             Ok(answered) => judge(answered),
-            Err(error @ (Undelivered::Address | Undelivered::Private)) => failed(error.to_string(), true, false),
+            Err(error @ (Undelivered::Address | Undelivered::Private)) => {
+                failed(error.to_string(), true, false)
+            }
             Err(error @ Undelivered::Client) => failed(error.to_string(), false, false),
             Err(error) => failed(error.to_string(), false, true),
         }

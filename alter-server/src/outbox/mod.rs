@@ -40,8 +40,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::schedule::FIRST_WAIT;
 use self::lane::{Lanes, Placed, Taken, Target};
+pub(crate) use self::schedule::FIRST_WAIT;
 use crate::{
     domain::{Job, Task},
     keys::Keys,
@@ -336,7 +336,9 @@ impl Worker {
                     tracing::warn!(job = %job.id, %error, "how it ended could not be written down: it will be done again");
                     return;
                 }
-                Err(error) => tracing::debug!(job = %job.id, %error, "how it ended could not be written down yet"),
+                Err(error) => {
+                    tracing::debug!(job = %job.id, %error, "how it ended could not be written down yet")
+                }
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));

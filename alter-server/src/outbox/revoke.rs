@@ -38,10 +38,14 @@ impl Inner {
         let open = |field: Option<&SealedField>| field.map(|field| self.open_text(field)).transpose();
         let opened = (open(client_secret.as_ref()), open(access), open(refresh));
         let (Ok(client_secret), Ok(access), Ok(refresh)) = opened else {
-            return slow("what is sealed cannot be opened: the vault lacks the key it was sealed with".to_owned());
+            return slow(
+                "what is sealed cannot be opened: the vault lacks the key it was sealed with".to_owned(),
+            );
         };
         let Some(oauth) = provider.oauth.as_ref().filter(|oauth| oauth.revoke_url.is_some()) else {
-            return Outcome::Dead("the provider's definition names no revocation endpoint any more".to_owned());
+            return Outcome::Dead(
+                "the provider's definition names no revocation endpoint any more".to_owned(),
+            );
         };
         let by = oauth.revocation.token;
         let told = Told { provider: &provider, client_secret, access, refresh };
@@ -54,7 +58,9 @@ impl Inner {
             let Some(token) = told.token(kind) else { continue };
             match self.tell(&told, kind, token).await {
                 // The access token was at its end before the grant was; with the refresh token everything would go on.
-                Ok((status, true)) if kind == RevokedToken::Access && by == kind && told.refresh.is_some() => {
+                Ok((status, true))
+                    if kind == RevokedToken::Access && by == kind && told.refresh.is_some() =>
+                {
                     return self.tell_with_fresh(&told, status).await;
                 }
                 Ok((status, already)) => return done(kind, status, already),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{Task, Job},
+    domain::{Job, Task},
     store::{JobEnd, TakeJobs},
     testkit::TestVault,
 };

@@ -49,7 +49,9 @@ pub(crate) struct Answered {
 pub(crate) enum Undelivered {
     #[error("the endpoint's address is not one that messages are sent to: https, or http on loopback")]
     Address,
-    #[error("the endpoint's host has no public address: serve with --webhook-private-networks if that is meant")]
+    #[error(
+        "the endpoint's host has no public address: serve with --webhook-private-networks if that is meant"
+    )]
     Private,
     #[error("the vault's HTTP client cannot be set up: see its log")]
     Client,
@@ -130,7 +132,8 @@ impl Sender {
 /// In our words: reqwest's own text repeats the address, which may hold a secret in its path.
 fn undelivered(error: &reqwest::Error) -> Undelivered {
     let first = std::error::Error::source(error);
-    let mut causes = std::iter::successors(first, |cause: &&(dyn std::error::Error + 'static)| cause.source());
+    let mut causes =
+        std::iter::successors(first, |cause: &&(dyn std::error::Error + 'static)| cause.source());
     if causes.any(|cause| cause.is::<super::address::NotPublic>()) {
         return Undelivered::Private;
     }

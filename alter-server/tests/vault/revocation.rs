@@ -135,7 +135,8 @@ async fn what_the_provider_does_not_support_is_a_dead_letter_that_can_be_tried_a
 #[tokio::test]
 async fn an_app_that_the_provider_does_not_know_is_the_operators_to_repair_and_loses_nothing() {
     let kit = hasty().await;
-    kit.sandbox().set_faults(Faults::default().revoke_fault(RevokeFault::InvalidClient).revoke_fault_times(1));
+    kit.sandbox()
+        .set_faults(Faults::default().revoke_fault(RevokeFault::InvalidClient).revoke_fault_times(1));
     revoke(&kit).await;
     for _ in 0..4 {
         kit.vault().work_off_outbox().await.unwrap();

@@ -12,7 +12,11 @@ use crate::{
     audit::AuditRow,
     domain::{AppId, GrantEvent, GrantFacts, GrantId, GrantKind, GrantStatus, JobId},
     seal::Sealed,
-    store::{StoreError, draft, event::Change, lease::{self, Orphans}},
+    store::{
+        StoreError, draft,
+        event::Change,
+        lease::{self, Orphans},
+    },
 };
 
 /// Ends an active grant and those that hang on it; answers all of them, the grant itself first. `row` is that of the revocation.

@@ -96,7 +96,9 @@ pub(crate) enum Unheard {
     Stale,
     #[error("the message does not have the form that this source's shape has: {0}")]
     Form(&'static str),
-    #[error("the app has no identity provider, and the message names no issuer: whose user is meant is not known")]
+    #[error(
+        "the app has no identity provider, and the message names no issuer: whose user is meant is not known"
+    )]
     NoIssuer,
 }
 
@@ -112,7 +114,9 @@ pub(crate) fn check_secret(shape: HookShape, secret: &SecretString) -> Result<()
             if plain && (16..=1_024).contains(&text.len()) && text.trim() == text {
                 Ok(())
             } else {
-                Err("the secret must be 16 to 1024 printable ASCII characters, the whole value of Authorization")
+                Err(
+                    "the secret must be 16 to 1024 printable ASCII characters, the whole value of Authorization",
+                )
             }
         }
     }
@@ -204,9 +208,7 @@ fn json(body: &[u8]) -> Result<Value, Unheard> {
 /// The user with this subject, at `issuer` or at the app's identity provider.
 fn user(incoming: Incoming<'_>, issuer: Option<&str>, subject: &str) -> Result<UserRef, Unheard> {
     let issuer = issuer.or(incoming.issuer).ok_or(Unheard::NoIssuer)?;
-    let fits = |text: &str| {
-        (1..=LONGEST_NAME).contains(&text.len()) && !text.contains(char::is_control)
-    };
+    let fits = |text: &str| (1..=LONGEST_NAME).contains(&text.len()) && !text.contains(char::is_control);
     if !fits(issuer) || !fits(subject) {
         return Err(Unheard::Form("issuer and subject are 1 to 1024 bytes without control characters"));
     }

@@ -30,7 +30,9 @@ pub(super) fn read(incoming: Incoming<'_>) -> Result<Vec<Said>, Unheard> {
         let targets = event["target"].as_array().map(Vec::as_slice).unwrap_or_default();
         for target in targets.iter().filter(|target| target["type"] == "User") {
             for name in ["id", "alternateId"] {
-                if let Some(subject) = target[name].as_str().filter(|name| !name.is_empty() && *name != "unknown") {
+                if let Some(subject) =
+                    target[name].as_str().filter(|name| !name.is_empty() && *name != "unknown")
+                {
                     changes.push((user(incoming, None, subject)?, status));
                 }
             }
