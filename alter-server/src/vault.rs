@@ -384,6 +384,12 @@ impl Vault {
         api::router(Arc::clone(&self.core))
     }
 
+    /// Where browsers reach its pages; `None` when it has none.
+    #[must_use]
+    pub fn public_url(&self) -> Option<&PublicUrl> {
+        self.core.web.public_url.as_ref()
+    }
+
     /// A client for the app with that key, in this process: its calls go to [`Vault::router`] as a tower service, with the
     /// same bytes and the same signature check as over the network, and without a socket. More can be set before `build()`.
     ///
