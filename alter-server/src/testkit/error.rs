@@ -45,6 +45,9 @@ pub enum BrowseError {
         /// What it says, at most 300 characters.
         text: String,
     },
+    /// The user's token is none.
+    #[error(transparent)]
+    Token(#[from] alter_core::TokenFormatError),
     /// The vault refused the application, or says that the session did not end well.
     #[error(transparent)]
     Vault(#[from] alter_core::Error),

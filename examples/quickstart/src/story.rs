@@ -1,8 +1,8 @@
 //! The story that both quickstarts tell: the one with axum and the one with actix-web.
 
-use std::{error::Error, future::Future, net::SocketAddr};
+use std::{collections::BTreeMap, error::Error, future::Future, net::SocketAddr};
 
-use alter_core::App;
+use alter_core::{App, UserToken};
 use reqwest::{Client, StatusCode, redirect::Policy};
 use serde_json::Value;
 
@@ -22,17 +22,33 @@ where
         "1. Starting a vault in this process, and a sandbox: an identity provider and an API called `sandbox`."
     );
     let world = World::start().await?;
-    println!("   The tokens of alice and bob, which we held in a table of our own until now, are imported:");
-    for (sub, grant) in &world.grants {
-        println!("     {sub}: grant {grant}");
+    let alter = world.vault.app_client(&world.key).caller("quickstart").build()?;
+
+    println!(
+        "\n2. Alice and Bob click Connect. Each signs in on the vault's page, consents, and allows it at the sandbox."
+    );
+    let mut grants = BTreeMap::new();
+    for sub in ["alice", "bob"] {
+        let user = alter.for_user(UserToken::parse(world.sign_in(sub))?);
+        let session = user.connect_session().provider("sandbox").create().await?;
+        let ended = world.browser(sub).finish(session.url()).await?;
+        let connected = session.wait().await?;
+        let grant = connected.grant();
+        println!(
+            "   {sub}: {}: {} as grant {}",
+            ended.title,
+            grant.account_identifier.as_deref().unwrap_or("-"),
+            grant.grant_id
+        );
+        expect(ended.connected, "the page says that it is done")?;
+        grants.insert(sub, grant.grant_id.clone());
     }
 
-    println!("\n2. Starting the application. It holds one API key, and no token of anybody.");
-    let alter = world.vault.app_client(&world.key).caller("quickstart").build()?;
+    println!("\n3. Starting the application. It holds one API key, and no token of anybody.");
     let address = serve(alter.clone(), world.sandbox.api_url()).await?;
     println!("   Listening on http://{address}");
 
-    println!("\n3. Alice and Bob each call GET /me with their own JWT. The handler names only the provider.");
+    println!("\n4. Alice and Bob each call GET /me with their own JWT. The handler names only the provider.");
     let browser = Browser { client: client()?, address };
     for sub in ["alice", "bob"] {
         let (status, answer) = browser.me(Some(&world.sign_in(sub))).await?;
@@ -40,15 +56,13 @@ where
         expect(status == StatusCode::OK && answer["sub"] == sub, "each user gets their own data")?;
     }
 
-    println!("\n4. A caller without a JWT is not served, and nobody else's account is used instead.");
+    println!("\n5. A caller without a JWT is not served, and nobody else's account is used instead.");
     let (status, answer) = browser.me(None).await?;
     println!("   nobody: {status} {answer}");
     expect(status == StatusCode::UNAUTHORIZED, "no token, no call")?;
 
-    println!("\n5. Alice takes back her grant. Her very next call is refused, with a type; Bob's is not.");
-    let grant = world.grants.iter().find(|(sub, _)| *sub == "alice").map(|(_, grant)| *grant);
-    let receipt =
-        alter.grants().revoke(grant.ok_or("alice has a grant")?).reason("quickstart").send().await?;
+    println!("\n6. Alice takes back her grant. Her very next call is refused, with a type; Bob's is not.");
+    let receipt = alter.grants().revoke(grants["alice"].as_str()).reason("quickstart").send().await?;
     println!("   revoked at {}", receipt.revoked_at);
     let (status, answer) = browser.me(Some(&world.sign_in("alice"))).await?;
     println!("   alice: {status} {answer}");
@@ -61,7 +75,7 @@ where
     // Reports are posted in the background; closing the client waits for them.
     alter.close().await;
 
-    println!("\n6. What the vault wrote down, each row before its credential left:");
+    println!("\n7. What the vault wrote down, each row before its credential left:");
     world.print_audit().await?;
     world.stop().await?;
     Ok(())

@@ -1,5 +1,5 @@
-//! What an operator does once: a vault, an app with a key, where its users come from, which API they use, and the import
-//! of the tokens that the application held until now.
+//! What an operator does once: a vault, an app with a key, where its users come from and how they sign in, and the API whose
+//! accounts they connect.
 
 use std::error::Error;
 
@@ -9,12 +9,17 @@ use alter_server::{
     Vault, VaultConfig,
     admin::{InjectionStyle, KeyRequest},
     audit::AuditFilter,
-    domain::{AppId, ClaimMapping, GrantId, IdpConfig, OAuthSettings, Provider, ProviderKind},
+    domain::{
+        AppId, ClaimMapping, IdpConfig, OAuthSettings, Provider, ProviderKind, SignInSettings, UserTokenKind,
+    },
     store::AuditVerifyScope,
+    testkit::{Browser, Person},
 };
 use secrecy::SecretString;
-use serde_json::json;
 use tempfile::TempDir;
+
+/// Where the vault's pages would be if a browser with a window were to see them. This program serves them in process.
+const PAGES: &str = "http://localhost:8720";
 
 /// The running vault, the running outside world, and what was set up in them.
 #[derive(Debug)]
@@ -25,8 +30,6 @@ pub struct World {
     pub sandbox: Sandbox,
     /// The application's key.
     pub key: ApiKey,
-    /// Each user's grant.
-    pub grants: Vec<(&'static str, GrantId)>,
     app: AppId,
     folder: TempDir,
 }
@@ -39,7 +42,7 @@ impl World {
     /// When a step of the set-up is refused.
     pub async fn start() -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
-        let vault = Vault::open(VaultConfig::new(folder.path())).await?;
+        let vault = Vault::open(VaultConfig::new(folder.path()).public_url(PAGES.parse()?)).await?;
         let sandbox = Sandbox::builder().start().await?;
         let admin = vault.admin("quickstart");
 
@@ -57,7 +60,20 @@ impl World {
         };
         admin.set_idp(app, idp).await?;
 
-        // The API, the only host that its credentials may be sent to, and where its tokens are refreshed.
+        // How they sign in on the vault's pages: there, nobody connects an account for anybody but themselves.
+        let client = sandbox.sign_in_client();
+        let sign_in = SignInSettings {
+            client_id: client.client_id,
+            authorize_url: None,
+            token_url: None,
+            scopes: Vec::new(),
+            authorize_params: [("audience".to_owned(), DEFAULT_AUDIENCE.to_owned())].into(),
+            user_token: UserTokenKind::AccessToken,
+        };
+        admin.set_sign_in(app, sign_in, Some(SecretString::from(client.client_secret))).await?;
+
+        // The API, the only host that its credentials may be sent to, and where people allow it and tokens are made.
+        let endpoints = sandbox.oauth_endpoints();
         let client = sandbox.client();
         let (injection, additional) = InjectionStyle::Bearer.injections();
         let provider = Provider {
@@ -68,29 +84,32 @@ impl World {
             injection,
             additional,
             oauth: Some(OAuthSettings {
-                token_url: Some(sandbox.oauth_endpoints().token),
+                issuer: Some(endpoints.issuer),
+                authorize_url: Some(endpoints.authorize),
+                token_url: Some(endpoints.token),
+                revoke_url: Some(endpoints.revoke),
+                userinfo_url: Some(endpoints.userinfo),
                 client_id: Some(client.client_id),
+                scopes: vec!["read".to_owned()],
                 ..OAuthSettings::default()
             }),
         };
         admin.put_provider(app, provider, Some(SecretString::from(client.client_secret))).await?;
 
-        // The table of tokens that people have before they have a vault, as one JSON object per line.
-        let users = ["alice", "bob"];
-        let lines: Vec<String> = users.iter().map(|sub| table_row(&sandbox, sub)).collect();
-        let plan = admin.plan_import(app, &SecretString::from(lines.join("\n"))).await?;
-        let plan = plan.map_err(|faults| faults[0].to_string())?;
-        let imported =
-            admin.run_import(plan).await.map_err(|(_, line, error)| format!("line {line}: {error}"))?;
-        let grants = users.into_iter().zip(imported.iter().map(|line| line.grant_id)).collect();
-
-        Ok(Self { vault, sandbox, key, grants, app, folder })
+        Ok(Self { vault, sandbox, key, app, folder })
     }
 
     /// The JWT that the identity provider gives a user.
     #[must_use]
     pub fn sign_in(&self, sub: &str) -> String {
         self.sandbox.mint(TokenRequest::subject(sub))
+    }
+
+    /// The browser of a user: it walks through the vault's and the sandbox's real pages, and has no window.
+    #[must_use]
+    pub fn browser(&self, sub: &str) -> Browser {
+        let person = Person::new(sub).account(format!("{sub}@example.com"));
+        Browser::new(&self.sandbox, person).vault(&self.vault)
     }
 
     /// Prints the rows of the application's calls, oldest first, and what the check of the trail says.
@@ -105,7 +124,7 @@ impl World {
         for row in page.rows.iter().filter(|row| row.request_id.is_some()) {
             let outcome = row.code.as_deref().unwrap_or("ok");
             println!(
-                "   {:<14} {:<22} {:<10} {}",
+                "   {:<15} {:<22} {:<10} {}",
                 row.action.as_str(),
                 outcome,
                 row.caller.as_deref().unwrap_or("-"),
@@ -127,18 +146,4 @@ impl World {
         self.sandbox.stop().await;
         Ok(self.folder.close()?)
     }
-}
-
-fn table_row(sandbox: &Sandbox, sub: &str) -> String {
-    let account = format!("{sub}@example.com");
-    let credential = sandbox.connect(sub, &account);
-    json!({
-        "sub": sub,
-        "provider": "sandbox",
-        "account": account,
-        "access_token": credential.access_token,
-        "refresh_token": credential.refresh_token,
-        "scopes": credential.scope.split(' ').collect::<Vec<_>>(),
-    })
-    .to_string()
 }
