@@ -13,8 +13,9 @@ use super::{
     output::{Output, dash},
 };
 use crate::{
+    admin::Admin,
     api,
-    domain::{Grant, GrantFilter, GrantHealth, GrantId, Principal},
+    domain::{AppId, Grant, GrantFilter, GrantHealth, GrantId, GrantKind, Principal},
 };
 
 const IMPORT_HELP: &str = r#"One JSON object per line:
@@ -44,7 +45,13 @@ pub(super) enum GrantCommand {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Revoke a grant: the very next call is refused, and its tokens are gone
+    /// Remove revoked grants that ended long ago; only their ids remain
+    Purge {
+        /// How long ago, such as 30d or 12h
+        #[arg(long, value_name = "AGE", value_parser = age)]
+        older_than: jiff::SignedDuration,
+    },
+    /// Revoke a grant: the very next call is refused, its tokens are gone, and the provider is told
     Revoke {
         /// Its id
         grant: GrantId,
@@ -118,7 +125,8 @@ impl GrantCommand {
             Self::Show { grant } => {
                 let (shown, health) =
                     (admin.grant(app.id, grant).await?, admin.grant_health(app.id, grant).await?);
-                Ok(shown_with(&shown, &health))
+                let told = told(admin, app.id, &shown).await?;
+                Ok(shown_with(&shown, &health, told))
             }
             Self::Create(create) => {
                 let secret = admin.secret(app.id, &create.secret).await?;
@@ -162,6 +170,10 @@ impl GrantCommand {
                     }
                 }
             }
+            Self::Purge { older_than } => {
+                let purged = admin.purge_grants(app.id, older_than).await?;
+                Ok(Output::one(&json!({ "purged": purged }), format!("removed {} grants", purged.len())))
+            }
             Self::Revoke { grant, reason } => {
                 let revoked = admin.revoke_grant(app.id, grant, reason).await?;
                 let value = json!({"grant_id": revoked.grant_id, "revoked_at": revoked.revoked_at});
@@ -174,14 +186,37 @@ impl GrantCommand {
     }
 }
 
+/// Days or hours.
+fn age(text: &str) -> Result<jiff::SignedDuration, String> {
+    let wrong = || "an age is a number of days or hours, such as 30d or 12h".to_owned();
+    let (number, hours) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+        (Some(days), _) => (days, 24),
+        (_, Some(hours)) => (hours, 1),
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    Ok(jiff::SignedDuration::from_hours(i64::from(number) * hours))
+}
+
 /// Why a person must connect again, if so.
 fn reason(grant: &Grant) -> Option<String> {
     let known = || grant.reconnect_reason.clone();
     grant.facts.needs_reconnect.then(|| known().unwrap_or_else(|| "the provider refused it".to_owned()))
 }
 
+/// What the provider said to the end of a grant, or that it has not said it yet.
+async fn told(admin: &Admin, app: AppId, grant: &Grant) -> Result<Option<String>, CliError> {
+    if grant.provider_revocation.is_some() || grant.revoked_at.is_none() {
+        return Ok(grant.provider_revocation.clone());
+    }
+    let provider = admin.providers(app).await?.into_iter().find(|provider| provider.id == grant.facts.provider);
+    let told = provider.and_then(|provider| provider.oauth).is_some_and(|oauth| oauth.revoke_url.is_some());
+    let text = if told { "not yet: it is tried again" } else { "no: its definition names no revocation endpoint" };
+    Ok((grant.facts.kind == GrantKind::OAuth).then(|| text.to_owned()))
+}
+
 /// A grant with its health: one line for each thing that is known.
-fn shown_with(grant: &Grant, health: &GrantHealth) -> Output {
+fn shown_with(grant: &Grant, health: &GrantHealth, told: Option<String>) -> Output {
     let now = SystemClock.now();
     // What is not active any more needs nothing, however its last refresh ended.
     let over = api::grant_status(grant, now) != "active";
@@ -216,6 +251,7 @@ fn shown_with(grant: &Grant, health: &GrantHealth) -> Output {
         ("grant ends", text("grant_expires_at")),
         ("revoked", text("revoked_at")),
         ("revoked by", text("revoked_by")),
+        ("provider told", told),
     ];
     let known = lines.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
     Output::table(&value, &known.collect::<Vec<_>>())
@@ -250,5 +286,6 @@ fn described(grant: &Grant) -> Value {
         "last_used_at": grant.last_used_at,
         "revoked_at": grant.revoked_at,
         "revoked_by": grant.revoked_by,
+        "provider_revocation": grant.provider_revocation,
     })
 }

@@ -19,6 +19,8 @@ mod refreshing;
 mod serve;
 mod trail;
 mod transfer;
+mod users;
+mod webhooks;
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -113,6 +115,14 @@ enum Command {
     /// Grants
     #[command(subcommand, alias = "grants")]
     Grant(grants::GrantCommand),
+    /// Users: suspend, delete, activate
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Who is told what happens to grants, and what could not be told
+    #[command(subcommand)]
+    Webhook(webhooks::WebhookCommand),
+    /// Who tells what happens to users
+    Hook(webhooks::Hook),
     /// The audit trail
     #[command(subcommand)]
     Audit(trail::AuditCommand),
@@ -282,6 +292,14 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
     {
         config = config.public_url(url);
     }
+    if let Command::Serve(serve) = &command {
+        config = config.webhook_private_networks(serve.webhook_private_networks);
+    }
+    if let Command::Hook(hook) = &command
+        && let Some(url) = hook.public_url()
+    {
+        config = config.public_url(url);
+    }
     let vault = Vault::open(config).await?;
     let session = Session { admin: vault.admin(operator()), app };
     let done = match command {
@@ -296,6 +314,9 @@ async fn command(cli: Cli) -> Result<Output, CliError> {
         Command::Provider(command) => command.run(&session).await,
         Command::Secret(command) => command.run(&session).await,
         Command::Grant(command) => command.run(&session).await,
+        Command::User(command) => command.run(&session).await,
+        Command::Webhook(command) => command.run(&session).await,
+        Command::Hook(hook) => hook.run(&session).await,
         Command::Audit(command) => command.run(&session).await,
         Command::Rotate(command) => command.run(&session).await,
         // Done above.

@@ -27,6 +27,10 @@ pub(super) struct Serve {
     #[cfg(feature = "metrics")]
     #[arg(long, env = "ALTER_METRICS_LISTEN", value_name = "ADDR")]
     metrics_listen: Option<SocketAddr>,
+    /// Send webhooks to addresses of private networks too, and through the proxy that the environment names. Whoever may register
+    /// an endpoint then reaches what the vault reaches
+    #[arg(long, env = "ALTER_WEBHOOK_PRIVATE_NETWORKS")]
+    pub(super) webhook_private_networks: bool,
     /// Seconds to go on serving after SIGTERM while /readyz already answers 503, so that what stands in front stops sending
     #[arg(long, env = "ALTER_DRAIN_DELAY", default_value = "0", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=300))]
     drain_delay: u64,

@@ -10,6 +10,7 @@ mod connect_attacks;
 mod connect_kit;
 #[cfg(feature = "postgres")]
 mod encrypted;
+mod hooks;
 mod in_process;
 mod providers;
 mod refresh;
@@ -19,3 +20,4 @@ mod revocation;
 mod support;
 mod visitor;
 mod wallet;
+mod webhooks;
