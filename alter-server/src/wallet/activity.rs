@@ -24,8 +24,10 @@ use crate::{
 
 /// Lines of a page, at least; it ends with the part of the trail that brought them.
 const PAGE_LINES: usize = 50;
-/// Rows of the trail that are read at once.
-const READ_ROWS: u32 = 100;
+/// Rows of the trail that are read at once while each is a line.
+const READ_ROWS: u32 = 50;
+/// The same while most are left out, or all are wanted.
+const READ_MANY_ROWS: u32 = 500;
 /// Rows that are searched for one page.
 const SEARCHED_ROWS: usize = 5_000;
 /// Rows that are searched for one CSV file.
@@ -308,13 +310,15 @@ impl<'a> Search<'a> {
             found.next = None;
             return Ok(found);
         }
+        let sifted = !self.agent.is_empty() || self.from.is_some() || self.to.is_some();
+        let limit = if sifted || lines == usize::MAX { READ_MANY_ROWS } else { READ_ROWS };
         let mut read = 0;
         loop {
             let filter = AuditFilter {
                 app_id: Some(self.holding.user.app_id),
                 after: found.next,
                 newest_first: true,
-                limit: READ_ROWS,
+                limit,
                 grants: self.grants.clone(),
             };
             let page = signed.visit.core.store.audit_page(filter).await?;
