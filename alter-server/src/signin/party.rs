@@ -10,6 +10,7 @@ use alter_core::{
     jwt::{Discovery, JwtError, JwtVerifier},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
@@ -51,8 +52,19 @@ struct Party {
     /// Of ID tokens: the app's rules, for the audience that this client is.
     id_tokens: JwtVerifier,
     exchange: Exchange,
-    found: Mutex<Option<Arc<Endpoints>>>,
+    clock: SharedClock,
+    found: Mutex<Option<Found>>,
 }
+
+/// What discovery found, and when.
+#[derive(Debug, Clone)]
+struct Found {
+    endpoints: Arc<Endpoints>,
+    at: Timestamp,
+}
+
+/// After so long discovery is asked again; what was found before is used while it does not answer.
+const REDISCOVER: SignedDuration = SignedDuration::from_hours(1);
 
 impl fmt::Debug for RelyingParty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +105,8 @@ impl RelyingParty {
     ) -> Result<Self, InvalidIdp> {
         let ours = IdpConfig { audiences: vec![settings.client_id.clone()], ..idp.clone() };
         Ok(Self(Arc::new(Party {
-            id_tokens: idp::verifier(&ours, clock)?,
+            id_tokens: idp::verifier(&ours, Arc::clone(&clock))?,
+            clock,
             idp: idp.clone(),
             settings: settings.clone(),
             exchange: Exchange::default(),
@@ -195,31 +208,44 @@ impl RelyingParty {
         Ok((idp::identity(idp, &user), tokens))
     }
 
-    /// The endpoints, as the operator wrote them down or as discovery says. What was found is used until the program ends or the
-    /// settings change.
+    /// The endpoints, as the operator wrote them down or as discovery says.
     async fn endpoints(&self) -> Result<Arc<Endpoints>, SignInError> {
-        let Party { idp, settings, found, .. } = &*self.0;
+        let Party { found, clock, .. } = &*self.0;
         let known = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known {
-            return Ok(known);
+        let now = clock.now();
+        let fresh = |found: &Found| {
+            (found.at..found.at.saturating_add(REDISCOVER).unwrap_or(found.at)).contains(&now)
+        };
+        if let Some(known) = known.as_ref().filter(|known| fresh(known)) {
+            return Ok(Arc::clone(&known.endpoints));
         }
-        let endpoints = Arc::new(match (&settings.authorize_url, &settings.token_url) {
-            (Some(authorize), Some(token)) => Endpoints {
+        let endpoints = match (self.find().await, known) {
+            (Ok(endpoints), _) => Arc::new(endpoints),
+            (Err(_), Some(known)) => known.endpoints,
+            (Err(error), None) => return Err(error),
+        };
+        let found_now = Found { endpoints: Arc::clone(&endpoints), at: now };
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found_now);
+        Ok(endpoints)
+    }
+
+    async fn find(&self) -> Result<Endpoints, SignInError> {
+        let Party { idp, settings, .. } = &*self.0;
+        match (&settings.authorize_url, &settings.token_url) {
+            (Some(authorize), Some(token)) => Ok(Endpoints {
                 authorize: written_down(authorize)?,
                 token: written_down(token)?,
                 in_form: false,
                 names_issuer: false,
-            },
+            }),
             (authorize, token) => {
                 let document = Discovery::of(&idp.issuer).await.map_err(|error| {
                     tracing::warn!(issuer = idp.issuer, %error, "discovery for a sign-in failed");
                     SignInError::Unavailable(format!("discovery failed: {error}"))
                 })?;
-                discovered(&document, authorize.as_deref(), token.as_deref())?
+                discovered(&document, authorize.as_deref(), token.as_deref())
             }
-        });
-        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&endpoints));
-        Ok(endpoints)
+        }
     }
 }
 

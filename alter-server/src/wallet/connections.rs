@@ -226,7 +226,10 @@ pub(super) async fn revoke(Path(name): Path<String>, Posted { visit, form }: Pos
         grant_id: connection.grant.facts.id,
     };
     match signed.visit.core.store.revoke_as_user(revoke).await {
-        Ok(_) => signed.visit.to_path(&format!("/wallet/grants/{}?revoked=1", connection.name)),
+        Ok(_) => {
+            signed.visit.core.outbox.wake();
+            signed.visit.to_path(&format!("/wallet/grants/{}?revoked=1", connection.name))
+        }
         Err(StoreError::NotFound(_)) => nothing(&signed).await,
         Err(error) => signed.visit.store_trouble(signed.brand(), &error),
     }

@@ -519,3 +519,53 @@ async fn under_a_prefix_links_cookies_and_the_way_back_fit() {
     assert!(cookie.starts_with("__Host-alter-sign-in=") && cookie.contains("; Secure"), "{cookie}");
     kit.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_is_suspended_is_out_at_once() {
+    let kit = TestVault::start().await.unwrap();
+    let mut browser = signed_in(&kit, "user-1").await;
+    assert_eq!(browser.get("/wallet").await.status, 200);
+    let user = alter_server::domain::UserRef::Subject {
+        issuer: kit.ready().idp.issuer.clone(),
+        subject: "user-1".to_owned(),
+    };
+    let suspended = alter_server::domain::UserStatus::Suspended;
+    kit.admin().set_user_status(kit.app_id(), user, suspended, None).await.unwrap();
+    assert_eq!(browser.get("/wallet").await.location(), "/wallet/sign-in");
+    let again = browser.sign_in("user-1").await;
+    assert_eq!(again.status, StatusCode::FORBIDDEN);
+    assert!(again.text.contains("suspended or deleted"));
+    let rows = rows_of(&kit, "wallet.signed_in").await;
+    assert_eq!(rows.last().unwrap().code.as_deref(), Some("user_not_active"));
+    kit.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_without_end_is_told_to_wait() {
+    use axum::{body::Body, extract::ConnectInfo};
+    use tower::ServiceExt;
+
+    let kit = TestVault::start().await.unwrap();
+    let router = kit.vault().router();
+    let from = |peer: &str| {
+        let mut request = http::Request::get("/wallet/signed-out").body(Body::empty()).unwrap();
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
+    };
+    let mut refused = None;
+    for _ in 0..2_000 {
+        let answer = from("203.0.113.7:1000").await.unwrap();
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.unwrap();
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(from("203.0.113.8:1000").await.unwrap().status(), StatusCode::OK);
+    let row = rows_of(&kit, "request.refused").await.pop().unwrap();
+    assert_eq!(row.code.as_deref(), Some("rate_limit_exceeded"));
+    assert_eq!(row.remote.as_deref(), Some("203.0.113.7"));
+    kit.stop().await.unwrap();
+}
