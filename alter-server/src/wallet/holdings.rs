@@ -105,7 +105,7 @@ impl Signed {
             }
             holdings.push(self.holding(&app, user).await?);
         }
-        holdings.sort_by(|a, b| a.brand.name.to_lowercase().cmp(&b.brand.name.to_lowercase()));
+        holdings.sort_by_key(|holding| holding.brand.name.to_lowercase());
         Ok(holdings)
     }
 
