@@ -1,8 +1,9 @@
 //! Measurements, each against a named reference in the same run. `RESULTS.md` holds the numbers and what limits them.
 //!
-//! `cargo run --release -p alter-benches -- layer|request|token|replicas|scale|refresh|disk|all`
+//! `cargo run --release -p alter-benches -- layer|request|token|replicas|scale|refresh|connect|disk|all`
 #![forbid(unsafe_code)]
 
+mod connect;
 mod disk;
 mod echo;
 mod layer;
@@ -90,6 +91,15 @@ enum Command {
     },
     /// What a request takes that has to refresh, against the provider's own time to answer.
     Refresh,
+    /// What a whole connect takes the vault beyond the provider's answers, and many at once.
+    Connect {
+        /// How many at once.
+        #[arg(long, default_value_t = 500)]
+        at_once: usize,
+        /// Only this store.
+        #[arg(long)]
+        store: Option<store::Kind>,
+    },
     /// How long a durable write takes on this machine.
     Disk,
     /// All of them.
@@ -138,6 +148,7 @@ fn main() -> Outcome<()> {
         Command::Replicas => replicas::measure(rounds),
         Command::Scale { grants, store } => scale::measure(rounds, &grants, store),
         Command::Refresh => refresh::measure(),
+        Command::Connect { at_once, store } => connect::measure(at_once, store),
         Command::Disk => measure_disk(),
         Command::All => {
             measure_disk()?;
@@ -146,6 +157,7 @@ fn main() -> Outcome<()> {
             replicas::measure(rounds)?;
             scale::measure(rounds, &[1_000, 100_000], None)?;
             refresh::measure()?;
+            connect::measure(500, None)?;
             // Last, because it keeps this process on one of the cores.
             layer::measure(rounds)
         }

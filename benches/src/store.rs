@@ -70,7 +70,8 @@ pub(crate) fn serve(place: Place) -> Outcome<()> {
     tokio::runtime::Runtime::new()?.block_on(async move {
         let listener = crate::loopback().await?;
         let addr = listener.local_addr()?;
-        let vault = Vault::open(place.config()).await?;
+        let public = format!("http://{addr}").parse()?;
+        let vault = Vault::open(place.config().public_url(public)).await?;
         println!("{}", json!({"addr": addr}));
         vault.serve(listener, crate::orphaned()).await?;
         Ok(vault.close().await?)
