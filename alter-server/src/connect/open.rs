@@ -69,12 +69,9 @@ pub(super) async fn open(posted: Posted<OpenForm>) -> Response {
     let Some((kind, session, token)) = split else {
         return not(&visit, AppId::VAULT, Closed::Unknown).await;
     };
-    let (secret, fresh) = match visit.secret(Cookie::Connect) {
-        Some(secret) => (secret, false),
-        None => match BrowserSecret::fresh() {
-            Ok(secret) => (secret, true),
-            Err(error) => return broken(&visit, &error.to_string()),
-        },
+    let secret = match visit.secret(Cookie::Connect).map_or_else(BrowserSecret::fresh, Ok) {
+        Ok(secret) => secret,
+        Err(error) => return broken(&visit, &error.to_string()),
     };
     for _ in 0..ATTEMPTS {
         let found = match visit.core.store.session(session).await {
@@ -93,13 +90,13 @@ pub(super) async fn open(posted: Posted<OpenForm>) -> Response {
         };
         if bound {
             // Opened again: its page says how it is, whatever that is.
-            return next(&visit, &found, &secret, fresh);
+            return next(&visit, &found, &secret);
         }
         if !found.is_open(visit.core.clock.now()) {
             return not(&visit, session.app_id, Closed::Expired(Box::new(found))).await;
         }
         match bind(&visit, &found, &secret).await {
-            Ok(Advanced::Done(opened)) => return next(&visit, &opened, &secret, fresh),
+            Ok(Advanced::Done(opened)) => return next(&visit, &opened, &secret),
             Ok(Advanced::Moved) => {}
             Ok(Advanced::Refused(refusal)) => return broken(&visit, &refusal.message),
             Err(error) => return unavailable(&visit, &error),
@@ -126,13 +123,12 @@ async fn bind(
     visit.core.store.advance_session(advance).await
 }
 
-fn next(visit: &Visit, session: &ConnectSession, secret: &BrowserSecret, fresh: bool) -> Response {
+fn next(visit: &Visit, session: &ConnectSession, secret: &BrowserSecret) -> Response {
     let next = visit.public.path(&session_path(session.session, ""));
     let mut response = visit.json(StatusCode::OK, &Told::Next { next });
-    if fresh {
-        let cookie = Cookie::Connect.set_secret(&visit.public, secret, Some(COOKIE_AGE));
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
+    // Also one that was there already: it must outlast this session.
+    let cookie = Cookie::Connect.set_secret(&visit.public, secret, Some(COOKIE_AGE));
+    response.headers_mut().append(header::SET_COOKIE, cookie);
     response
 }
 

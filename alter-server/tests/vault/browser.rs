@@ -201,20 +201,20 @@ pub(crate) async fn answer_of(mut url: Url, sub: &str) -> String {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let answer = client.get(url).send().await.unwrap();
     let location = answer.headers().get(header::LOCATION);
-    let location = Url::parse(location.expect("the sandbox redirects").to_str().unwrap()).unwrap();
+    let location = Url::parse(location.unwrap().to_str().unwrap()).unwrap();
     assert_eq!(location.origin().ascii_serialization(), VAULT);
     format!("{}?{}", location.path(), location.query().unwrap_or_default())
 }
 
 /// A session as an app asks for it.
 pub(crate) async fn session(kit: &TestVault, router: &Router, more: Value) -> Value {
-    let answer = send(router, &signed(&kit.app_key(), "/sdk/oauth/connect/session", &asked(more))).await;
+    let answer = send(router, &signed(&kit.app_key(), "/sdk/oauth/connect/session", &asked(&more))).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.body
 }
 
 /// The request's body: the four members that are always there, and these.
-pub(crate) fn asked(more: Value) -> Value {
+pub(crate) fn asked(more: &Value) -> Value {
     let mut body =
         json!({"allowed_providers": null, "return_url": null, "allowed_origin": null, "metadata": null});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

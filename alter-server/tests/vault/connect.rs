@@ -431,8 +431,7 @@ async fn what_cannot_be_done_is_refused_when_the_session_is_made() {
         (json!({"metadata": {"referrer": "x"}}), 400, "invalid_request"),
     ];
     for (more, status, code) in refused {
-        let answer =
-            send(&kit.router, &signed(&key, "/sdk/oauth/connect/session", &asked(more.clone()))).await;
+        let answer = send(&kit.router, &signed(&key, "/sdk/oauth/connect/session", &asked(&more))).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{more}: {}", answer.body);
     }
     // A token that is none, or of another kind, is an expired one.

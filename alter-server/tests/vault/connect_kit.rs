@@ -4,7 +4,7 @@
 
 use alter_server::{
     audit::AuditRow,
-    domain::{HostPattern, Injection, OAuthSettings, PageSettings, Provider, ProviderKind, SignInSettings},
+    domain::{HostPattern, Injection, OAuthSettings, PageSettings, Provider, ProviderKind},
     testkit::TestVault,
 };
 use axum::Router;
