@@ -1,14 +1,12 @@
 // A provider whose pages cut the tie to the window that opened them (Cross-Origin-Opener-Policy).
 import assert from "node:assert/strict";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import { agree, allowAs, connectAll, denyAs, ended } from "./lib/connect.mjs";
 import { connect, heard, hears, visit } from "./lib/shop.mjs";
 import { stage } from "./lib/stage.mjs";
 
-const on = stage();
+const on = stage((host) => host.faults({ coop: true }));
 const isolated = (opener_isolated) => on.host.provider("sandbox", { oauth: { opener_isolated } });
-
-before(() => on.host.faults({ coop: true }));
 
 async function open(t, user) {
   const context = await on.person(t);

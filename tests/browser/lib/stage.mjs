@@ -4,8 +4,8 @@ import { after, before } from "node:test";
 import { person, startBrowser, PHONE, PHONE_AGENT } from "./chromium.mjs";
 import { startHost } from "./host.mjs";
 
-/** `host` and `browser` are there when the first test runs. */
-export function stage() {
+/** `host` and `browser` are there when the first test runs, and `prepare(host)` has ended. */
+export function stage(prepare = async () => {}) {
   const stage = {
     host: undefined,
     browser: undefined,
@@ -33,6 +33,7 @@ export function stage() {
   };
   before(async () => {
     [stage.host, stage.browser] = await Promise.all([startHost(), startBrowser()]);
+    await prepare(stage.host);
   });
   after(async () => {
     await stage.browser?.close();
