@@ -209,9 +209,11 @@ async fn told(admin: &Admin, app: AppId, grant: &Grant) -> Result<Option<String>
     if grant.provider_revocation.is_some() || grant.revoked_at.is_none() {
         return Ok(grant.provider_revocation.clone());
     }
-    let provider = admin.providers(app).await?.into_iter().find(|provider| provider.id == grant.facts.provider);
+    let provider =
+        admin.providers(app).await?.into_iter().find(|provider| provider.id == grant.facts.provider);
     let told = provider.and_then(|provider| provider.oauth).is_some_and(|oauth| oauth.revoke_url.is_some());
-    let text = if told { "not yet: it is tried again" } else { "no: its definition names no revocation endpoint" };
+    let text =
+        if told { "not yet: it is tried again" } else { "no: its definition names no revocation endpoint" };
     Ok((grant.facts.kind == GrantKind::OAuth).then(|| text.to_owned()))
 }
 

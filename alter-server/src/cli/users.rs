@@ -54,17 +54,21 @@ impl UserCommand {
         let (who, status, word) = match self {
             Self::List { limit, offset } => {
                 let users = admin.users(app, limit, offset).await?;
-                return Ok(Output::list(&users, ["ID", "STATUS", "SUBJECT", "EMAIL", "ISSUER", "SEEN"], |user| {
-                    let status = json!(user.status);
-                    [
-                        user.id.to_string(),
-                        dash(status.as_str()),
-                        user.subject.clone(),
-                        dash(user.email.as_deref()),
-                        user.issuer.clone(),
-                        user.created_at.to_string(),
-                    ]
-                }));
+                return Ok(Output::list(
+                    &users,
+                    ["ID", "STATUS", "SUBJECT", "EMAIL", "ISSUER", "SEEN"],
+                    |user| {
+                        let status = json!(user.status);
+                        [
+                            user.id.to_string(),
+                            dash(status.as_str()),
+                            user.subject.clone(),
+                            dash(user.email.as_deref()),
+                            user.issuer.clone(),
+                            user.created_at.to_string(),
+                        ]
+                    },
+                ));
             }
             Self::Suspend(who) => (who, UserStatus::Suspended, "suspended"),
             Self::Activate(who) => (who, UserStatus::Active, "active"),
@@ -82,7 +86,9 @@ impl UserCommand {
                 };
                 UserRef::Subject { issuer, subject }
             }
-            (None, None) => return Err(AdminError::Invalid("name the user: --subject or --id".to_owned()).into()),
+            (None, None) => {
+                return Err(AdminError::Invalid("name the user: --subject or --id".to_owned()).into());
+            }
         };
         let changed = admin.set_user_status(app, user, status, reason).await?;
         let mut text = format!("user {} ({}) is {word}", changed.user.id, changed.user.subject);

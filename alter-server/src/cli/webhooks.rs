@@ -158,7 +158,8 @@ impl Hook {
         let app = session.app().await?.id;
         match self.command {
             HookCommand::Add { shape, secret_file } => {
-                let shape = HookShape::parse(&shape).map_err(|error| AdminError::Invalid(error.to_string()))?;
+                let shape =
+                    HookShape::parse(&shape).map_err(|error| AdminError::Invalid(error.to_string()))?;
                 let added = admin.add_hook_source(app, shape, input::secret(&secret_file)?).await?;
                 let text = format!(
                     "added source {}\nnext: have the identity provider send its messages to {}",

@@ -132,7 +132,8 @@ impl Signed {
     fn connection(&self, app: AppId, grant: Grant, providers: &BTreeMap<ProviderId, Provider>) -> Connection {
         let facts = &grant.facts;
         let provider = providers.get(&facts.provider);
-        let account = facts.account_display_name.as_ref().or(facts.account_identifier.as_ref());
+        // What tells two accounts of one person apart, as on the connect pages; both may be called Ada.
+        let account = facts.account_identifier.as_ref().or(facts.account_display_name.as_ref());
         let account = match (account, &facts.label, facts.kind) {
             (Some(account), _, _) => shown(account),
             (None, Some(label), _) => shown(label),

@@ -46,8 +46,11 @@ impl Message {
         let body = body.to_string();
         let signature = signature(key, id, at, &body);
         let header = |name: &str, value: String| (format!("{prefix}{name}"), value);
-        let headers =
-            vec![header("id", id.to_owned()), header("timestamp", at.to_string()), header("signature", signature)];
+        let headers = vec![
+            header("id", id.to_owned()),
+            header("timestamp", at.to_string()),
+            header("signature", signature),
+        ];
         Self { method: Method::POST, headers, body }
     }
 
@@ -138,7 +141,8 @@ async fn a_suspended_user_is_refused_until_activated_and_one_that_was_never_seen
     // The grants are gone all the same.
     assert!(!is_served(&kit).await);
     // A user of another issuer is another user.
-    let elsewhere = json!({"type": "user.deleted", "data": {"subject": "user-1", "issuer": "https://other.example"}});
+    let elsewhere =
+        json!({"type": "user.deleted", "data": {"subject": "user-1", "issuer": "https://other.example"}});
     let message = Message::signed("webhook-", "m10", now(), &elsewhere);
     assert_eq!(post(&kit, &path, &message).await.0, StatusCode::OK);
     let users = kit.admin().users(kit.app_id(), 100, 0).await.unwrap();
@@ -168,7 +172,11 @@ async fn forged_stale_and_replayed_messages_are_refused_with_a_row_each() {
         twice,
     ] {
         let (answered, said) = post(&kit, &path, &forged).await;
-        assert_eq!((answered, &said["error"]), (StatusCode::UNAUTHORIZED, &json!("invalid_signature")), "{forged:?}");
+        assert_eq!(
+            (answered, &said["error"]),
+            (StatusCode::UNAUTHORIZED, &json!("invalid_signature")),
+            "{forged:?}"
+        );
     }
     assert_eq!(refusals(&kit, "invalid_signature").await, 5);
     for at in [now() - 320, now() + 320] {
@@ -212,7 +220,13 @@ async fn strangers_cause_few_rows() {
 async fn what_is_signed_and_makes_no_sense_is_refused_and_what_is_not_about_users_changes_nothing() {
     let kit = TestVault::start().await.unwrap();
     let path = source(&kit, HookShape::Generic).await;
-    let bad = [json!([]), json!({"data": {}}), json!({"type": "user.deleted"}), told("user.deleted", ""), told("user.deleted", "a\u{7}b")];
+    let bad = [
+        json!([]),
+        json!({"data": {}}),
+        json!({"type": "user.deleted"}),
+        told("user.deleted", ""),
+        told("user.deleted", "a\u{7}b"),
+    ];
     for (index, body) in bad.iter().enumerate() {
         let message = Message::signed("webhook-", &format!("b{index}"), now(), body);
         assert_eq!(post(&kit, &path, &message).await.0, StatusCode::BAD_REQUEST, "{body}");
@@ -242,10 +256,20 @@ async fn clerk_is_heard_in_its_own_words() {
         assert_eq!(is_served(&kit).await, served, "{body}");
     }
     // A later change of the profile says nothing about an operator's suspension.
-    let message = Message::signed("svix-", "m4", now(), &event("user.updated", json!({"id": "user-1", "banned": false})));
+    let message = Message::signed(
+        "svix-",
+        "m4",
+        now(),
+        &event("user.updated", json!({"id": "user-1", "banned": false})),
+    );
     assert_eq!(post(&kit, &path, &message).await.0, StatusCode::OK);
     assert_eq!(status(&kit, "user-1").await, Some(UserStatus::Suspended));
-    let message = Message::signed("svix-", "m5", now(), &event("user.deleted", json!({"id": "user-1", "deleted": true})));
+    let message = Message::signed(
+        "svix-",
+        "m5",
+        now(),
+        &event("user.deleted", json!({"id": "user-1", "deleted": true})),
+    );
     assert_eq!(post(&kit, &path, &message).await.0, StatusCode::OK);
     assert_eq!(status(&kit, "user-1").await, Some(UserStatus::Deleted));
     kit.stop().await.unwrap();
@@ -323,7 +347,10 @@ async fn okta_is_heard_in_its_own_words_and_its_question_is_answered() {
         assert_eq!(status(&kit, "user-1").await, Some(then), "{kind}");
     }
     assert_eq!(status(&kit, "one@shop.example").await, Some(UserStatus::Deleted));
-    assert_eq!((status(&kit, "00admin").await, status(&kit, "user-2").await), (None, Some(UserStatus::Active)));
+    assert_eq!(
+        (status(&kit, "00admin").await, status(&kit, "user-2").await),
+        (None, Some(UserStatus::Active))
+    );
     kit.stop().await.unwrap();
 }
 

@@ -119,7 +119,8 @@ async fn every_change_is_told_signed_and_without_any_secret() {
     assert_eq!(body["data"]["grant_id"], grant(&kit).to_string());
     assert_eq!((&body["data"]["reason"], &body["data"]["by"]), (&"left".into(), &"test".into()));
     assert!(!String::from_utf8_lossy(&message.body).contains("sbx_"));
-    let age = message.header("webhook-timestamp").parse::<i64>().unwrap() - jiff::Timestamp::now().as_second();
+    let age =
+        message.header("webhook-timestamp").parse::<i64>().unwrap() - jiff::Timestamp::now().as_second();
     assert!(age.abs() < 60);
     // The receipt is told too, and by another id.
     let [receipt] = &*receiver.of(GrantEvent::ProviderRevoked) else { panic!("{:?}", receiver.seen()) };
@@ -221,11 +222,19 @@ async fn an_endpoint_that_hangs_holds_up_nobody_else() {
 async fn only_addresses_that_everybody_can_reach_are_sent_to() {
     let kit = TestVault::start().await.unwrap();
     let (admin, app) = (kit.admin(), kit.app_id());
-    for bad in ["http://hooks.example/", "https://user@hooks.example/", "ftp://hooks.example/", "hooks", "https://a.example/#x"] {
+    for bad in [
+        "http://hooks.example/",
+        "https://user@hooks.example/",
+        "ftp://hooks.example/",
+        "hooks",
+        "https://a.example/#x",
+    ] {
         let refused = admin.add_webhook(app, bad, Vec::new()).await;
         assert!(matches!(refused, Err(AdminError::Invalid(_))), "{bad}: {refused:?}");
     }
-    for inside in ["https://169.254.169.254/latest", "https://10.0.0.1/", "https://[fd00::1]/", "https://127.0.0.2/"] {
+    for inside in
+        ["https://169.254.169.254/latest", "https://10.0.0.1/", "https://[fd00::1]/", "https://127.0.0.2/"]
+    {
         admin.add_webhook(app, inside, vec![GrantEvent::Revoked]).await.unwrap();
     }
     revoke(&kit).await;
