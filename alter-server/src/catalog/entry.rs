@@ -27,9 +27,12 @@ pub struct Entry {
     /// The provider's own documentation of all this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Whether somebody compared it with that.
+    /// Whether somebody compared its endpoints and client authentication with that, or with `compared`.
     #[serde(default)]
     pub checked: Checked,
+    /// What it was compared with, where that was not `source`: addresses, or names that the catalogue's head explains.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compared: Vec<String>,
     /// How long its tokens live, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<String>,
@@ -51,7 +54,7 @@ pub struct Entry {
     pub oauth: OAuthSettings,
 }
 
-/// Whether an entry was compared with the provider's documentation.
+/// Whether an entry was compared with the provider's documentation or with other clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Checked {

@@ -325,6 +325,9 @@ fn shown(entry: &Entry) -> Result<Output, CliError> {
     }
     row("source", dash(entry.source.as_ref()));
     row("checked", String::from(entry.checked.clone()));
+    for compared in &entry.compared {
+        row("compared with", compared.clone());
+    }
     let mut output = Output::table(entry, &rows);
     let needed = entry.variables.iter().filter(|(_, variable)| variable.default.is_none());
     let set: String = needed.map(|(name, variable)| format!(" --set {name}={}", variable.example)).collect();
