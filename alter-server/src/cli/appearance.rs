@@ -21,7 +21,7 @@ pub(super) struct Page {
     display_name: Option<String>,
     /// A picture (PNG, JPEG, WebP or SVG, at most 48 KiB); empty takes it away
     #[arg(long, value_name = "FILE")]
-    logo: Option<PathBuf>,
+    logo: Option<String>,
     /// Accent colour, #rrggbb; it is darkened or lightened until it can be read. Empty takes it away
     #[arg(long, value_name = "COLOR")]
     color: Option<String>,
@@ -47,7 +47,7 @@ impl Page {
             page.color = set(color);
         }
         if let Some(path) = self.logo {
-            page.logo = if path.as_os_str().is_empty() { None } else { Some(picture(&path)?) };
+            page.logo = if path.is_empty() { None } else { Some(picture(Path::new(&path))?) };
         }
         if self.no_origins {
             page.origins.clear();

@@ -25,7 +25,7 @@ fn run(folder: &Path, words: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn done(folder: &Path, words: &[&str], input: &str) -> Value {
+pub(crate) fn done(folder: &Path, words: &[&str], input: &str) -> Value {
     let output = run(folder, words, input);
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -33,7 +33,7 @@ fn done(folder: &Path, words: &[&str], input: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn failed(folder: &Path, words: &[&str], input: &str) -> (i32, String) {
+pub(crate) fn failed(folder: &Path, words: &[&str], input: &str) -> (i32, String) {
     let output = run(folder, words, input);
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }

@@ -5,6 +5,7 @@ mod answers;
 mod attacks;
 mod browser;
 mod command_line;
+mod command_line_pages;
 mod connect;
 mod connect_attacks;
 mod connect_kit;
