@@ -126,6 +126,8 @@ pub(crate) fn connected<'a>(
         grant.facts.provider == provider.id
             && grant.facts.status == GrantStatus::Active
             && grant.facts.grant_expires_at.is_none_or(|end| end > now)
+            // With a label a grant of its own is meant, beside those that are there.
+            && asked.label.as_ref().is_none_or(|label| grant.facts.label.as_ref() == Some(label))
     };
     let longest = asked.max_ttl_seconds.map(|seconds| ends(now, Some(seconds)));
     grants
@@ -146,8 +148,7 @@ pub(crate) fn connected<'a>(
                 && !grant.facts.needs_reconnect
                 && !grant.scope_mismatch
                 && !asked.switch_account
-                && asked.repair.is_none()
-                && asked.label.as_ref().is_none_or(|label| grant.facts.label.as_ref() == Some(label));
+                && asked.repair.is_none();
             Connected { grant, missing, usable }
         })
         .collect()

@@ -88,7 +88,8 @@ pub fn may_advance(session: &ConnectSession, advance: &AdvanceSession) -> bool {
 /// Which grant a connection goes to. `repair` is the grant that [`NewConnection::repair`] names, `siblings` are the principal's
 /// active grants at the provider, newest first.
 ///
-/// The account's stable id decides. A grant whose id was never told (its tokens were moved in) is recognised by the account's
+/// The account's stable id decides, and the label: one that is asked for names a grant of its own beside others of the same
+/// account. A grant whose id was never told (its tokens were moved in) is recognised by the account's
 /// name. Where the provider tells neither, there is one such grant.
 ///
 /// # Errors
@@ -126,10 +127,16 @@ pub fn decide_connection(
         refusal.grant_id = Some(id);
         return Err(refusal);
     }
-    let same = siblings
+    let same: Vec<&Sibling> = siblings
         .iter()
-        .filter(|sibling| sibling.facts.kind == GrantKind::OAuth)
-        .find(|sibling| is_same_account(new, sibling));
+        .filter(|sibling| sibling.facts.kind == GrantKind::OAuth && is_same_account(new, sibling))
+        .collect();
+    let labelled = |label: Option<&String>| same.iter().find(|sibling| sibling.facts.label.as_ref() == label);
+    // With a label the app asks for a grant of its own beside those of the same account (spec/03 §1.1).
+    let same = match &new.label {
+        Some(label) => labelled(Some(label)),
+        None => labelled(None).or(same.first()),
+    };
     if let Some(same) = same {
         return Ok(ConnectionTarget::Existing(same.facts.id));
     }

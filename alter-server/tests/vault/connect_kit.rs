@@ -40,7 +40,10 @@ impl Kit {
         Browser::new(&self.router)
     }
 
-    pub(crate) async fn session(&self, more: Value) -> Value {
+    /// A session for the sandbox's first provider, unless it says otherwise.
+    pub(crate) async fn session(&self, mut more: Value) -> Value {
+        let named = more.as_object_mut().unwrap().entry("allowed_providers");
+        named.or_insert_with(|| json!(["sandbox"]));
         session(&self.kit, &self.router, more).await
     }
 

@@ -9,6 +9,7 @@ mod command_line_pages;
 mod connect;
 mod connect_attacks;
 mod connect_kit;
+mod connect_scopes;
 #[cfg(feature = "postgres")]
 mod encrypted;
 mod hooks;

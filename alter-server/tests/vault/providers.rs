@@ -43,7 +43,11 @@ async fn an_app_is_told_which_providers_its_users_can_connect() {
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     let listed: ProviderCatalog = serde_json::from_value(answer.body).unwrap();
     let ids: Vec<&str> = listed.providers.keys().map(String::as_str).collect();
-    assert_eq!(ids, ["github", "sandbox", "zendesk"], "eBay cannot be connected, a managed secret neither");
+    assert_eq!(
+        ids,
+        ["github", "sandbox", "sandbox-two", "zendesk"],
+        "eBay cannot be connected, a managed secret neither"
+    );
     let github = &listed.providers["github"];
     assert_eq!((github.display_name.as_str(), github.status.as_str()), ("GitHub", "active"));
     assert_eq!(github.category.as_deref(), Some("developer tools"));
