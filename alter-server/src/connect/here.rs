@@ -234,6 +234,7 @@ impl Here {
     ) -> Result<Changed, Stop> {
         for _ in 0..ATTEMPTS {
             let Some(Change { progress, remark, connection }) = change(self) else { return Ok(Changed::Not) };
+            let connects = connection.is_some();
             let advance = AdvanceSession {
                 session: self.session.session,
                 version: self.session.version,
@@ -245,6 +246,9 @@ impl Here {
             match self.visit.core.store.advance_session(advance).await {
                 Ok(Advanced::Done(session)) => {
                     self.session = *session;
+                    if connects {
+                        self.visit.core.outbox.wake();
+                    }
                     return Ok(Changed::Made);
                 }
                 Ok(Advanced::Refused(refusal)) => return Ok(Changed::Refused(refusal)),

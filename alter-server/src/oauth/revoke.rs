@@ -154,8 +154,8 @@ fn written<'a>(
     }
 }
 
-fn passing(failure: TokenFailure) -> RevokeFailure {
-    RevokeFailure::Passing { text: failure.failure.to_string(), retry_after: failure.retry_after }
+fn passing(TokenFailure { failure, retry_after, .. }: TokenFailure) -> RevokeFailure {
+    RevokeFailure::Passing { text: failure.to_string(), retry_after }
 }
 
 /// Judges an answer, as the table above says.

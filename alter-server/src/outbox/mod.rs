@@ -337,7 +337,7 @@ impl Worker {
                     return;
                 }
                 Err(error) => {
-                    tracing::debug!(job = %job.id, %error, "how it ended could not be written down yet")
+                    tracing::debug!(job = %job.id, %error, "how it ended could not be written down yet");
                 }
             }
             sleep(pause).await;

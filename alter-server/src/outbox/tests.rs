@@ -1,4 +1,5 @@
 //! What needs a hand inside the vault: a worker that dies, and one that waits.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::{
     SigningSecret,
-    address::{PublicOnly, is_public},
+    address::{NotPublic, PublicOnly, is_public},
 };
 use crate::domain::endpoint_url;
 
@@ -134,7 +134,7 @@ fn undelivered(error: &reqwest::Error) -> Undelivered {
     let first = std::error::Error::source(error);
     let mut causes =
         std::iter::successors(first, |cause: &&(dyn std::error::Error + 'static)| cause.source());
-    if causes.any(|cause| cause.is::<super::address::NotPublic>()) {
+    if causes.any(<dyn std::error::Error>::is::<NotPublic>) {
         return Undelivered::Private;
     }
     match (error.is_connect(), error.is_timeout()) {

@@ -15,6 +15,7 @@ use crate::domain::{ClientAuth, FailureCode, RefreshSettings, Refreshing};
 
 mod asking;
 mod pure;
+mod revoking;
 #[cfg(feature = "dev")]
 mod sandbox;
 mod table;

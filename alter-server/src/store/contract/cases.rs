@@ -142,6 +142,7 @@ macro_rules! connect_contract {
             every_change_is_told_to_whoever_wants_it
             an_endpoint_that_is_removed_is_told_nothing_more
             a_purged_grant_is_gone_but_for_its_id
+            fresh_tokens_of_an_ended_grant_go_to_the_provider_too
             tokens_in_the_outbox_open_only_where_they_came_from
             the_trail_of_some_grants_is_paged_in_order
             resealing_reaches_what_connecting_keeps

@@ -9,7 +9,10 @@ use crate::{
         WebhookEndpoint, WebhookId,
     },
     seal::{Field, SealContext},
-    store::{JobEnd, StoreError, TakeJobs},
+    store::{
+        JobEnd, StoreError, TakeJobs,
+        refresh::{Finished, RefreshEnd},
+    },
 };
 
 impl World {
@@ -96,6 +99,30 @@ pub(crate) async fn revoking_takes_the_tokens_to_the_provider(world: &World) {
     let who = UserRef::Subject { issuer: "https://idp.example".to_owned(), subject: "u3".to_owned() };
     world.store.set_user_status(world.operator(), key.app_id, who, UserStatus::Deleted, None).await.unwrap();
     assert_eq!(world.revocation(users).await.0.as_deref(), Some("access-d@x"));
+}
+
+pub(crate) async fn fresh_tokens_of_an_ended_grant_go_to_the_provider_too(world: &World) {
+    let key = world.app_with_google("one").await;
+    world.revocable(key.app_id).await;
+    let grant_id = world.connect(key, "u1", "a@x").await;
+    let generation = world.store.grant(key.app_id, grant_id).await.unwrap().generation;
+    let lease = world.take(CredentialVersion { app_id: key.app_id, grant_id, generation }).await;
+    world.revoke(key, grant_id, None).await.unwrap();
+    for job in world.jobs(Duration::from_secs(60)).await {
+        let done = JobEnd::Done { receipt: "refresh token, HTTP 200".to_owned() };
+        assert!(world.store.finish_job(key.app_id, job.id, job.attempt, done).await.unwrap());
+    }
+    let fresh = || RefreshEnd::Renewed(Box::new(world.fresh("access-new", Some("refresh-new"), 3600)));
+    assert_eq!(world.end(lease.name(), fresh()).await, Finished::Overtaken);
+    let new = (Some("access-new".to_owned()), Some("refresh-new".to_owned()));
+    assert_eq!(world.revocation(grant_id).await, new);
+    // Of a grant that only moved on, somebody still uses what the provider gave.
+    let grant_id = world.connect(key, "u2", "b@x").await;
+    let generation = world.store.grant(key.app_id, grant_id).await.unwrap().generation;
+    let lease = world.take(CredentialVersion { app_id: key.app_id, grant_id, generation }).await;
+    world.connect(key, "u2", "b@x").await;
+    assert_eq!(world.end(lease.name(), fresh()).await, Finished::Overtaken);
+    assert!(world.jobs(Duration::ZERO).await.iter().all(|job| job.grant_id != grant_id));
 }
 
 pub(crate) async fn a_provider_that_cannot_be_told_gets_no_job(world: &World) {

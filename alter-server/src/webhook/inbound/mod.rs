@@ -3,7 +3,7 @@
 //! | Shape | Proof | Stale and replayed |
 //! |---|---|---|
 //! | generic, Clerk | HMAC over id, timestamp and body ([`super::SigningSecret`]) | timestamp within five minutes; id and timestamp count once |
-//! | Auth0, Okta | a secret in `Authorization`, compared in constant time | nothing is signed, so nothing is stale; each event's id counts once, for as long as the vault remembers what is so old |
+//! | Auth0, Okta | a secret in `Authorization`, compared in constant time | nothing is signed, so nothing is stale; each event's id counts once in the quarter of an hour after it happened |
 //!
 //! What a message says about others than users, or in words that are not known here, changes nothing.
 
@@ -185,13 +185,17 @@ pub(crate) fn authorized(secret: &SecretString, headers: &HeaderMap) -> Result<(
     if bool::from(is(given) | is(bare)) { Ok(()) } else { Err(Unheard::Forged) }
 }
 
-/// When an event says that it happened, in seconds since 1970: nothing that is to come. Without that it happened now.
+/// Events that are older are not remembered by their time: the stores have no place for what is so old.
+const MEMORY: i64 = 900;
+
+/// When an event says that it happened, in seconds since 1970. What is old or still to come counts as if it happened now.
 fn happened(text: Option<&str>, now: i64) -> i64 {
     let utc = |text: &str| {
         let zoned = text.parse::<Timestamp>().ok();
         zoned.or_else(|| TimeZone::UTC.to_timestamp(text.parse::<DateTime>().ok()?).ok())
     };
-    text.and_then(utc).map_or(now, |at| at.as_second().clamp(0, now))
+    let said = text.and_then(utc).map(Timestamp::as_second);
+    said.filter(|at| (now - MEMORY..=now).contains(at)).unwrap_or(now)
 }
 
 /// A header that is there once, as text.
