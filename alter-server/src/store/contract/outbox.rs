@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{connections::opened, *};
 use crate::{
     domain::{
-        GrantEvent, GrantStatus, Job, JobId, NewWebhook, OAuthSettings, Task, UserRef, UserStatus,
-        WebhookEndpoint, WebhookId,
+        CredentialVersion, GrantEvent, GrantStatus, Job, JobId, NewWebhook, OAuthSettings, Task, UserRef,
+        UserStatus, WebhookEndpoint, WebhookId,
     },
     seal::{Field, SealContext},
     store::{
