@@ -101,6 +101,14 @@ impl AccountSource {
         }
     }
 
+    /// Whether the id may come out of the callback's address, which is not the provider's word alone: the browser writes it.
+    pub(crate) fn id_from_callback(&self) -> bool {
+        self.id
+            .iter()
+            .flat_map(|candidate| candidate.split(' '))
+            .any(|pointer| root(pointer) == Some("callback"))
+    }
+
     fn pointers(&self) -> impl Iterator<Item = &str> {
         let candidates = self.id.iter().chain(&self.identifier).chain(&self.name);
         candidates.flat_map(|candidate| candidate.split(' '))

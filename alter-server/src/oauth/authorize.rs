@@ -1,6 +1,6 @@
 //! The authorization request (RFC 6749 §4.1.1) with PKCE (RFC 7636 §4.3).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,7 +9,6 @@ use url::Url;
 use crate::domain::{InvalidProvider, OAuthSettings, Pkce, endpoint_url};
 
 /// What one authorization request says.
-#[derive(Debug)]
 pub struct Authorization<'a> {
     /// The app's registration.
     pub oauth: &'a OAuthSettings,
@@ -27,6 +26,16 @@ pub struct Authorization<'a> {
     pub select_account: bool,
     /// Add to what the account granted before, where the provider can ([`OAuthSettings::incremental`]).
     pub incremental: bool,
+}
+
+/// Without state, proof key and nonce.
+impl fmt::Debug for Authorization<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorization")
+            .field("redirect_uri", &self.redirect_uri)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The address that the person's browser goes to.

@@ -89,8 +89,9 @@ pub fn may_advance(session: &ConnectSession, advance: &AdvanceSession) -> bool {
 /// active grants at the provider, newest first.
 ///
 /// The account's stable id decides, and the label: one that is asked for names a grant of its own beside others of the same
-/// account. A grant whose id was never told (its tokens were moved in) is recognised by the account's
-/// name. Where the provider tells neither, there is one such grant.
+/// account. A grant whose id was never told (its tokens were moved in) is recognised by the account's name. Where the provider
+/// tells neither, a user has one such grant. Of the app's own grants only the id decides: they come from people who do not know
+/// each other, and a name that one of them chose must not lead to another one's grant.
 ///
 /// # Errors
 ///
@@ -149,6 +150,9 @@ pub fn decide_connection(
 }
 
 fn is_same_account(new: &NewConnection, sibling: &Sibling) -> bool {
+    if !matches!(new.principal, Principal::User(_)) && new.repair.is_none() {
+        return new.account_id.is_some() && new.account_id == sibling.account_id;
+    }
     let same_name = new.account_identifier == sibling.facts.account_identifier;
     match (&new.account_id, &sibling.account_id) {
         (Some(new), Some(kept)) => new == kept,

@@ -112,6 +112,7 @@ macro_rules! connect_contract {
             sessions_are_swept_when_their_time_is_long_over
             a_connection_makes_a_grant_that_works
             the_same_account_updates_and_another_adds
+            among_the_apps_own_grants_only_the_accounts_id_decides
             imported_tokens_are_recognised_by_the_accounts_name
             a_session_tells_each_grant_once
             a_refresh_token_that_is_not_renewed_stays

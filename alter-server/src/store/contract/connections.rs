@@ -80,6 +80,35 @@ pub(crate) async fn the_same_account_updates_and_another_adds(world: &World) {
     assert_eq!(world.all_grants(key.app_id).await.len(), 4);
 }
 
+/// The app's own grants come from people who do not know each other: what one of them is called, or that the provider says nothing,
+/// leads to nobody else's grant.
+pub(crate) async fn among_the_apps_own_grants_only_the_accounts_id_decides(world: &World) {
+    let key = world.app_with_google("one").await;
+    let connect = async |id: Option<&str>, name: Option<&str>| {
+        let command = world.new_session(key, None, Asked::default()).await;
+        let session = decided(world.store.create_session(command).await.unwrap()).unwrap();
+        let new = NewConnection {
+            account_id: id.map(str::to_owned),
+            account_identifier: name.map(str::to_owned),
+            ..world.new_connection(&session, "a@x").await
+        };
+        let after = done(world.advance(&session, new).await);
+        after.progress.grants[0].grant_id
+    };
+    let imports = ImportOwner::Principal(Principal::System);
+    let import = world.import_of(key.app_id, imports, "a@x", "t1");
+    world.store.import_grant(world.operator(), import).await.unwrap();
+    let mut grants = vec![world.all_grants(key.app_id).await[0].facts.id];
+    for (id, name) in
+        [(Some("1"), Some("a@x")), (None, Some("a@x")), (None, Some("a@x")), (None, None), (None, None)]
+    {
+        let grant = connect(id, name).await;
+        assert!(!grants.contains(&grant), "{id:?} {name:?}");
+        grants.push(grant);
+    }
+    assert_eq!(connect(Some("1"), Some("another name")).await, grants[1]);
+}
+
 pub(crate) async fn imported_tokens_are_recognised_by_the_accounts_name(world: &World) {
     let key = world.app_with_google("one").await;
     let imported = world.import(key.app_id, "u1", "a@x", "t1").await;
