@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::{
+    choice,
     dance::Dance,
     decide,
     here::{Change, Changed, Here, Page, Stop, stranger},
@@ -143,9 +144,11 @@ async fn returned(visit: Visit, query: String) -> Page {
         here.visit.record(remark).await.map_err(|error| here.store(&error))?;
         return Ok(on(&here, &leaving));
     }
-    let providers = here.providers().await?;
-    let alone = providers.len() == 1;
-    let Some(provider) = providers.into_iter().find(|provider| provider.id == leaving.provider) else {
+    let all = here.visit.core.store.list_providers(here.session.session.app_id).await;
+    let all = all.map_err(|error| here.store(&error))?;
+    let offered = choice::offered(&here.session.asked, &all);
+    let alone = offered.len() == 1;
+    let Some(provider) = offered.into_iter().find(|provider| provider.id == leaving.provider).cloned() else {
         return fail(
             &mut here,
             &leaving,
@@ -154,7 +157,7 @@ async fn returned(visit: Visit, query: String) -> Page {
         )
         .await;
     };
-    if let Err(what) = check_issuer(&provider, answer.iss.as_deref()) {
+    if let Err(what) = check_issuer(&provider, &all, answer.iss.as_deref()) {
         return wrong_issuer(&mut here, &leaving, what).await;
     }
     if let Some(error) = &answer.error {
@@ -200,12 +203,16 @@ async fn use_up(
 }
 
 /// A response of another issuer than the provider's is refused (RFC 9207 §2.4, against mix-up), and one that leaves it out
-/// although the provider announces it.
-fn check_issuer(provider: &Provider, given: Option<&str>) -> Result<(), &'static str> {
-    let Some(oauth) = &provider.oauth else { return Ok(()) };
-    match (&oauth.issuer, given) {
+/// although the provider announces it. Of a provider whose issuer nobody wrote down, an issuer that is another one's of `all`.
+fn check_issuer(provider: &Provider, all: &[Provider], given: Option<&str>) -> Result<(), &'static str> {
+    let issuer = |provider: &Provider| provider.oauth.as_ref().and_then(|oauth| oauth.issuer.clone());
+    let required = provider.oauth.as_ref().is_some_and(|oauth| oauth.iss_required);
+    match (issuer(provider), given) {
         (Some(expected), Some(given)) if expected != given => Err("another issuer answered"),
-        (Some(_), None) if oauth.iss_required => Err("the answer names no issuer"),
+        (None, Some(given)) if all.iter().any(|other| issuer(other).as_deref() == Some(given)) => {
+            Err("another provider's issuer answered")
+        }
+        (Some(_), None) if required => Err("the answer names no issuer"),
         _ => Ok(()),
     }
 }
@@ -286,29 +293,25 @@ impl Failed {
 
 /// Keeps a failure: the end of a session with one provider, unless trying again can help.
 pub(super) async fn fail(here: &mut Here, leaving: &Leaving, alone: bool, failed: Failed) -> Page {
-    here.change(|here| {
-        here.is_open().then(|| {
-            let mut progress = here.session.progress.clone();
-            progress.leaving = progress.leaving.filter(|now| now.state != leaving.state);
-            progress.failed.retain(|before| before.provider != leaving.provider);
-            progress.failed.push(FailedGrant {
-                provider: leaving.provider.clone(),
-                reason: "activation_failed".to_owned(),
-                message: failed.message.clone(),
-            });
-            if alone && !failed.passing {
-                progress.end =
-                    Some(SessionEnd::Error { code: failed.code.clone(), message: failed.message.clone() });
-            }
-            let code = Some(failed.code.as_str());
-            Change::new(
-                progress,
-                here.remark_of(&leaving.provider, Action::ConnectFailed, code, &failed.what),
-            )
-        })
-    })
-    .await?;
+    here.change(|here| here.is_open().then(|| failure(here, leaving, alone, &failed))).await?;
     Ok(on(here, leaving))
+}
+
+fn failure(here: &Here, leaving: &Leaving, alone: bool, failed: &Failed) -> Change {
+    let mut progress = here.session.progress.clone();
+    progress.leaving = progress.leaving.filter(|now| now.state != leaving.state);
+    progress.failed.retain(|before| before.provider != leaving.provider);
+    progress.failed.push(FailedGrant {
+        provider: leaving.provider.clone(),
+        reason: "activation_failed".to_owned(),
+        message: failed.message.clone(),
+    });
+    if alone && !failed.passing {
+        progress.end = Some(SessionEnd::Error { code: failed.code.clone(), message: failed.message.clone() });
+    }
+    let remark =
+        here.remark_of(&leaving.provider, Action::ConnectFailed, Some(failed.code.as_str()), &failed.what);
+    Change::new(progress, remark)
 }
 
 /// The provider answered with an error (RFC 6749 §4.1.2.1).
@@ -344,11 +347,9 @@ async fn refused(
         "invalid_client" => Failed::config("invalid_client", what),
         _ => Failed::config("connect_config_error", what),
     };
-    let waits = here.session.progress.leaving.as_ref().is_some_and(|now| now.state == leaving.state);
-    if !waits {
-        return Err(replayed(here).await);
-    }
-    fail(here, leaving, alone, failed).await
+    // The state is used up by this as by a code: the other answer for it does not count any more.
+    let used = use_up(here, leaving, |here| failure(here, leaving, alone, &failed)).await?;
+    if used { Ok(on(here, leaving)) } else { Err(replayed(here).await) }
 }
 
 #[cfg(test)]

@@ -103,7 +103,12 @@ impl Here {
         let secret = visit.secret(Cookie::Connect);
         match (secret, found.progress.browser) {
             (Some(secret), Some(bound)) if secret.digest() == bound => {
-                Ok(Self { visit, app, secret, session: found })
+                if visit.core.web.admits_session(session) {
+                    return Ok(Self { visit, app, secret, session: found });
+                }
+                let what = format!("session {}", session.id);
+                let code = Code::RateLimitExceeded;
+                Err(stranger(&visit, session.app_id, code.as_str(), what, Trouble::too_often()).await)
             }
             _ => {
                 let what = format!("session {} was opened in another browser", session.id);
@@ -147,7 +152,9 @@ impl Here {
 
     /// Whether the browser has proved to be the user's, if it must.
     pub(super) fn is_proved(&self) -> bool {
-        self.session.asked.user.is_none() || self.session.progress.proof.is_some()
+        let asked = &self.session.asked;
+        let must = asked.user.is_some() || asked.browser_binding.is_some();
+        !must || self.session.progress.proof.is_some()
     }
 
     /// The user, as far as the browser has proved it.
@@ -200,14 +207,26 @@ impl Here {
         Ok(choice::offered(&self.session.asked, &all).into_iter().cloned().collect())
     }
 
-    /// Accounts of the principal that are connected at a provider.
+    /// Accounts that are connected at a provider and that this person may see and take: the user's own. Those of the app itself
+    /// were connected by all kinds of people, and whoever has a link is not known to be any of them: of those there is only the
+    /// one that the app wants repaired.
     pub(super) async fn grants(&self, provider: Option<&ProviderId>) -> Result<Vec<Grant>, Stop> {
+        let app_id = self.session.session.app_id;
+        if self.session.asked.user.is_none() {
+            let Some(repair) = self.session.asked.repair else { return Ok(Vec::new()) };
+            return match self.visit.core.store.grant(app_id, repair).await {
+                Ok(grant) if provider.is_none_or(|provider| *provider == grant.facts.provider) => {
+                    Ok(vec![grant])
+                }
+                Ok(_) | Err(StoreError::NotFound(_)) => Ok(Vec::new()),
+                Err(error) => Err(self.store(&error)),
+            };
+        }
         let filter = GrantFilter {
             provider: provider.map(ToString::to_string),
             status: Some("active".to_owned()),
             ..GrantFilter::default()
         };
-        let app_id = self.session.session.app_id;
         let page = self.visit.core.store.grants_of(app_id, self.principal(), filter, MAX_ACCOUNTS, 0).await;
         Ok(page.map_err(|error| self.store(&error))?.grants)
     }

@@ -23,7 +23,7 @@ use crate::{
     domain::{Identity, Progress, Proof, SessionEnd, SessionKind},
     signin::{self, Prompt, Purpose, SignInError, SignedIn},
     store::{AdvanceSession, Advanced},
-    web::{BINDING, BrowserSecret, Posted, Shell, Trouble, Visit, shown},
+    web::{BrowserSecret, Posted, Shell, Trouble, Visit, binding, shown},
 };
 
 type Params = Path<Vec<(String, String)>>;
@@ -44,7 +44,7 @@ struct ProvePage {
 /// Whether the browser has the cookie that the app set; then that is kept.
 pub(super) async fn by_binding(here: &mut Here) -> Result<bool, super::here::Stop> {
     let has = |here: &Here| {
-        let cookie = here.visit.foreign_cookie(BINDING)?;
+        let cookie = here.visit.foreign_cookie(binding(&here.visit.public))?;
         here.session.asked.browser_binding.filter(|binding| binding.is_of(cookie.as_bytes()))
     };
     if has(here).is_none() {
@@ -66,7 +66,7 @@ fn proved(here: &Here, proof: Proof, how: &str) -> Option<Change> {
 
 /// The page that asks for proof.
 pub(super) async fn page(here: &Here) -> Page {
-    if here.app.config.sign_in.is_some() {
+    if here.session.asked.user.is_some() && here.app.config.sign_in.is_some() {
         return Ok(ask(here, None));
     }
     // Only the application's cookie can prove it, and it is not there.

@@ -21,6 +21,9 @@ use crate::{
     web::shown,
 };
 
+/// How often a connection is tried anew because the app's configuration moves on.
+const ATTEMPTS: usize = 8;
+
 /// What a provider gave for a state that was good.
 pub(super) struct Granted {
     pub(super) provider: Provider,
@@ -71,10 +74,15 @@ pub(super) async fn redeem(mut here: Here, granted: Granted) -> Page {
         .oauth
         .account(&provider, &tokens.access_token, tokens.id_token.as_ref(), nonce, facts, callback)
         .await;
-    let account = match account {
+    let mut account = match account {
         Ok(account) => account,
         Err(failure) => return fail(&mut here, &leaving, alone, no_account(&name, &failure)).await,
     };
+    // What stands in the callback's address is the browser's to write. A user can only spoil grants of their own by that; among
+    // the app's it would lead to somebody else's.
+    if here.session.asked.user.is_none() && oauth.account.id_from_callback() {
+        account.id = None;
+    }
     let scopes = match tokens.scopes.clone() {
         Some(scopes) => scopes,
         None => silent_scopes(&here, &provider, &leaving, &account).await?,
@@ -122,43 +130,66 @@ async fn grant_end(here: &Here, leaving: &Leaving) -> Result<Option<jiff::Timest
 }
 
 async fn keep(mut here: Here, provider: Provider, alone: bool, leaving: Leaving, made: Connection) -> Page {
-    let offered: Vec<_> = here.providers().await?.into_iter().map(|provider| provider.id).collect();
+    let mut offered: Vec<_> = here.providers().await?.into_iter().map(|provider| provider.id).collect();
     let oauth = provider.oauth.clone().unwrap_or_default();
     let wanted = choice::scopes(&here.session.asked, &provider);
     let without = oauth.missing_scopes(&wanted, &made.scopes).join(" ");
-    let changed = here
-        .change(|here| {
-            let mut progress = here.session.progress.clone();
-            if progress.end.is_some() {
-                return None;
-            }
-            progress.failed.retain(|failed| failed.provider != provider.id);
-            progress.declined.retain(|declined| declined.provider != provider.id);
-            progress.end = ended(&progress, &provider, &offered);
-            let connection = NewConnection {
-                provider: provider.id.clone(),
-                config_generation: here.app.config.generation,
-                principal: here.principal(),
-                repair: here.session.asked.repair,
-                account_id: made.account.id.clone(),
-                account_identifier: made.account.identifier.clone(),
-                account_display_name: made.account.name.clone(),
-                label: here.session.asked.label.clone(),
-                access_token: made.access_token.clone(),
-                refresh_token: made.refresh_token.clone(),
-                token_expires_at: made.token_expires_at,
-                scopes: made.scopes.clone(),
-                grant_expires_at: made.grant_expires_at,
-            };
-            let what = if without.is_empty() {
-                "connected".to_owned()
-            } else {
-                format!("connected without: {without}")
-            };
-            let remark = here.remark_of(&provider.id, Action::GrantConnected, None, what);
-            Some(Change { progress, remark, connection: Some(connection) })
-        })
-        .await?;
+    let mut generation = here.app.config.generation;
+    let mut tries = 0;
+    let changed = loop {
+        let mut is_old = false;
+        let changed = here
+            .change(|here| {
+                let mut progress = here.session.progress.clone();
+                is_old = here.app.config.generation != generation;
+                if progress.end.is_some() || is_old {
+                    return None;
+                }
+                progress.failed.retain(|failed| failed.provider != provider.id);
+                progress.declined.retain(|declined| declined.provider != provider.id);
+                progress.end = ended(&progress, &provider, &offered);
+                let connection = NewConnection {
+                    provider: provider.id.clone(),
+                    config_generation: generation,
+                    principal: here.principal(),
+                    repair: here.session.asked.repair,
+                    account_id: made.account.id.clone(),
+                    account_identifier: made.account.identifier.clone(),
+                    account_display_name: made.account.name.clone(),
+                    label: here.session.asked.label.clone(),
+                    access_token: made.access_token.clone(),
+                    refresh_token: made.refresh_token.clone(),
+                    token_expires_at: made.token_expires_at,
+                    scopes: made.scopes.clone(),
+                    grant_expires_at: made.grant_expires_at,
+                };
+                let what = if without.is_empty() {
+                    "connected".to_owned()
+                } else {
+                    format!("connected without: {without}")
+                };
+                let remark = here.remark_of(&provider.id, Action::GrantConnected, None, what);
+                Some(Change { progress, remark, connection: Some(connection) })
+            })
+            .await?;
+        tries += 1;
+        if !is_old || tries > ATTEMPTS {
+            break changed;
+        }
+        // The operator changed something meanwhile. These tokens may go only where the definition says that gave them.
+        generation = here.app.config.generation;
+        let now = here.providers().await?;
+        if !now.contains(&provider) {
+            let what = "the provider's definition was changed meanwhile; its tokens were dropped";
+            let failed = Failed::passing(
+                "provider_configuration_unavailable",
+                "The application's registration at the provider was changed just now. Nothing was connected. Try again.",
+                what,
+            );
+            return fail(&mut here, &leaving, alone, failed).await;
+        }
+        offered = now.into_iter().map(|provider| provider.id).collect();
+    };
     match changed {
         Changed::Made => Ok(on(&here, &leaving)),
         Changed::Refused(refusal) => fail(&mut here, &leaving, alone, not_kept(&provider, &refusal)).await,

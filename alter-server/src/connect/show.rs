@@ -206,7 +206,10 @@ fn consent(here: &Here, provider: &Provider, grants: &[crate::domain::Grant], se
         base: here.path(""),
         csrf: here.csrf(),
         app,
-        user: here.user().and_then(|_| asked.user.as_ref()?.name.as_deref().map(shown)),
+        user: here.user().and_then(|_| {
+            let user = asked.user.as_ref()?;
+            Some(shown(user.name.as_ref().unwrap_or(&user.subject)))
+        }),
         abilities: view::abilities(provider, &news),
         repairs: repaired.map(|one| choice::account_name(one.grant)),
         lifetimes: if asked.direct { Vec::new() } else { choice::lifetimes(asked) },

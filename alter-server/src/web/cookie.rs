@@ -87,8 +87,12 @@ pub(crate) enum Cookie {
     Wallet,
 }
 
-/// The cookie that an application sets on the vault's host to say whose browser it is (any value; its digest was told).
-pub(crate) const BINDING: &str = "alter-binding";
+/// The cookie that an application sets on the vault's host to say whose browser it is (any value; its digest was told). On https
+/// with the prefix that only this host can set: whoever can write cookies from a neighbouring host, or on the way of a plain
+/// http request, would else put a victim's browser under the attacker's name.
+pub(crate) fn binding(public: &PublicUrl) -> &'static str {
+    if public.is_https() { "__Host-alter-binding" } else { "alter-binding" }
+}
 
 impl Cookie {
     fn name(self, public: &PublicUrl) -> &'static str {

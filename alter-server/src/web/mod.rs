@@ -19,7 +19,7 @@ use alter_core::clock::SharedClock;
 
 pub use address::{InvalidPublicUrl, PublicUrl};
 pub(crate) use brand::{Brand, LOGO_TYPES, MAX_LOGO, is_color, is_logo};
-pub(crate) use cookie::{BINDING, BrowserSecret, Cookie, NoRandomness, random};
+pub(crate) use cookie::{BrowserSecret, Cookie, NoRandomness, binding, random};
 pub(crate) use trouble::Trouble;
 pub(crate) use visit::{Asked, Posted, Remark, Shell, Visit};
 
@@ -40,6 +40,11 @@ impl Web {
     /// Whether one more request of this peer is served, of those that need no key.
     pub(crate) fn admits(&self, peer: Option<std::net::IpAddr>) -> bool {
         self.gate.opens(peer)
+    }
+
+    /// The same for the browser of this session.
+    pub(crate) fn admits_session(&self, session: crate::domain::SessionRef) -> bool {
+        self.gate.opens_for(session)
     }
 
     pub(crate) fn new(public_url: Option<PublicUrl>, clock: SharedClock) -> Self {

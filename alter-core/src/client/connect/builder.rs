@@ -239,8 +239,9 @@ impl ConnectBuilder {
     }
 
     /// Binds the session to the browser that has this cookie, so that a link that is sent to somebody else is of no use
-    /// there. `cookie_value` is what you set as the cookie `alter-binding` on the vault's host: random, at least 22
-    /// characters. Only its SHA-256 is sent. An extension of `alter-server`.
+    /// there. `cookie_value` is what you set as the cookie `__Host-alter-binding` on the vault's host (`alter-binding` where
+    /// the vault is on loopback http): random, at least 22 characters. Only its SHA-256 is sent. For a session without a
+    /// user it is the only thing that says whose browser is meant. An extension of `alter-server`.
     pub fn browser_binding(mut self, cookie_value: &str) -> Self {
         if cookie_value.len() < MIN_BINDING {
             self.refuse("a browser binding needs a random value of at least 22 characters");
