@@ -68,7 +68,7 @@ async fn a_user_is_offered_and_can_take_only_accounts_of_that_user() {
     assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.html);
     assert_eq!(kit.refused("grant_not_found").await.len(), 1);
     // Nor can a session be made that repairs it.
-    let body = crate::browser::asked(json!({
+    let body = crate::browser::asked(&json!({
         "repair_grant_id": grant, "allowed_providers": ["sandbox"], "user_token": kit.kit.mint("mallory"),
     }));
     let answer = send(&kit.router, &signed(&kit.kit.app_key(), "/sdk/oauth/connect/session", &body)).await;
