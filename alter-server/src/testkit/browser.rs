@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use alter_sandbox::Sandbox;
+use alter_sandbox::{Provider, Sandbox};
 use axum::{Router, body::Body};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -39,7 +39,9 @@ pub struct Browser {
     near: Vec<(Origin, Router)>,
     /// By host and name; ports share them (RFC 6265 §8.5).
     cookies: BTreeMap<(String, String), Cookie>,
-    sandbox: Origin,
+    /// Where the sandbox asks.
+    sign_in: String,
+    providers: [Provider; 2],
     pub(super) person: Person,
 }
 
@@ -62,8 +64,14 @@ impl Browser {
     pub fn new(sandbox: &Sandbox, person: Person) -> Self {
         // The builder fails on TLS settings and resolvers only, of which there are none.
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-        let sandbox = Url::parse(&sandbox.issuer()).map_or_else(|_| Origin::new_opaque(), |url| url.origin());
-        Self { http: http.unwrap_or_default(), near: Vec::new(), cookies: BTreeMap::new(), sandbox, person }
+        Self {
+            http: http.unwrap_or_default(),
+            near: Vec::new(),
+            cookies: BTreeMap::new(),
+            sign_in: sandbox.sign_in_endpoints().authorize,
+            providers: [sandbox.provider(), sandbox.second_provider()],
+            person,
+        }
     }
 
     /// What is at the vault's public address is asked of the vault itself, in this process: no socket, no TLS, any name. A vault
@@ -179,17 +187,21 @@ impl Browser {
         Err(BrowseError::Redirects(shown(&url)))
     }
 
-    /// Where the sandbox would ask, it is told at once.
+    /// Where the sandbox would ask, it is told at once, and to the same effect as if the person had typed the name there.
     fn answer_for_person(&self, url: &mut Url) {
-        let asks = url.origin() == self.sandbox && url.path().ends_with("/authorize");
-        if !asks || url.query_pairs().any(|(name, _)| name == "sandbox_sub") {
+        let Person { sub, account, .. } = &self.person;
+        let account = account.as_ref().unwrap_or(sub);
+        let at = &url[..Position::AfterPath];
+        let sub = match self.providers.iter().find(|provider| provider.endpoints().authorize == at) {
+            Some(provider) => provider.account_id(account),
+            None if at == self.sign_in => sub.clone(),
+            None => return,
+        };
+        if url.query_pairs().any(|(name, _)| name == "sandbox_sub") {
             return;
         }
         let mut query = url.query_pairs_mut();
-        query.append_pair("sandbox_sub", &self.person.sub);
-        if let Some(account) = &self.person.account {
-            query.append_pair("sandbox_account", account);
-        }
+        query.append_pair("sandbox_sub", &sub).append_pair("sandbox_account", account);
     }
 
     async fn send(

@@ -159,7 +159,8 @@ impl TestVault {
     }
 
     /// Connects the sandbox's `account` for the user `sub`, as a person would: a session, the pages, the provider's own. The
-    /// same account again updates its grant.
+    /// same account again updates its grant. What the sandbox calls the account's `sub` is
+    /// [`account_id`](alter_sandbox::Provider::account_id) of it, as for everybody who types a name on its pages.
     ///
     /// # Errors
     ///

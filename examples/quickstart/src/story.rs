@@ -53,7 +53,8 @@ where
     for sub in ["alice", "bob"] {
         let (status, answer) = browser.me(Some(&world.sign_in(sub))).await?;
         println!("   {sub}: {status} {answer}");
-        expect(status == StatusCode::OK && answer["sub"] == sub, "each user gets their own data")?;
+        let own = answer["account"] == format!("{sub}@example.com");
+        expect(status == StatusCode::OK && own, "each user gets their own data")?;
     }
 
     println!("\n5. A caller without a JWT is not served, and nobody else's account is used instead.");
