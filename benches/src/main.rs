@@ -1,6 +1,6 @@
 //! Measurements, each against a named reference in the same run. `RESULTS.md` holds the numbers and what limits them.
 //!
-//! `cargo run --release -p alter-benches -- layer|request|token|replicas|scale|refresh|connect|disk|all`
+//! `cargo run --release -p alter-benches -- layer|request|token|replicas|scale|refresh|connect|upgrade|disk|all`
 #![forbid(unsafe_code)]
 
 mod connect;
@@ -18,6 +18,7 @@ mod scale;
 mod store;
 mod table;
 mod token;
+mod upgrade;
 mod vault;
 
 use std::{
@@ -100,6 +101,15 @@ enum Command {
         #[arg(long)]
         store: Option<store::Kind>,
     },
+    /// What bringing a large audit trail to the schema of connect costs.
+    Upgrade {
+        /// Rows of the trail.
+        #[arg(long, default_value_t = 5_000_000)]
+        rows: u64,
+        /// Only this store.
+        #[arg(long)]
+        store: Option<store::Kind>,
+    },
     /// How long a durable write takes on this machine.
     Disk,
     /// All of them.
@@ -149,6 +159,7 @@ fn main() -> Outcome<()> {
         Command::Scale { grants, store } => scale::measure(rounds, &grants, store),
         Command::Refresh => refresh::measure(),
         Command::Connect { at_once, store } => connect::measure(at_once, store),
+        Command::Upgrade { rows, store } => upgrade::measure(rows, store),
         Command::Disk => measure_disk(),
         Command::All => {
             measure_disk()?;
