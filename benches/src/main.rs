@@ -89,6 +89,9 @@ enum Command {
         /// Only this store.
         #[arg(long)]
         store: Option<store::Kind>,
+        /// Each size once more without the index of the audit trail by grant.
+        #[arg(long)]
+        unindexed: bool,
     },
     /// What a request takes that has to refresh, against the provider's own time to answer.
     Refresh,
@@ -156,7 +159,7 @@ fn main() -> Outcome<()> {
         Command::Request { no_python } => request::measure(rounds, !no_python),
         Command::Token => token::measure(rounds),
         Command::Replicas => replicas::measure(rounds),
-        Command::Scale { grants, store } => scale::measure(rounds, &grants, store),
+        Command::Scale { grants, store, unindexed } => scale::measure(rounds, &grants, store, unindexed),
         Command::Refresh => refresh::measure(),
         Command::Connect { at_once, store } => connect::measure(at_once, store),
         Command::Upgrade { rows, store } => upgrade::measure(rows, store),
@@ -166,7 +169,7 @@ fn main() -> Outcome<()> {
             request::measure(rounds, true)?;
             token::measure(rounds)?;
             replicas::measure(rounds)?;
-            scale::measure(rounds, &[1_000, 100_000], None)?;
+            scale::measure(rounds, &[1_000, 100_000], None, false)?;
             refresh::measure()?;
             connect::measure(500, None)?;
             // Last, because it keeps this process on one of the cores.

@@ -35,6 +35,7 @@ enum Calls {
 }
 
 struct Filled {
+    name: String,
     grants: u64,
     app: App,
     process: Process,
@@ -42,25 +43,35 @@ struct Filled {
     memory: f64,
 }
 
-/// Measures and prints.
-pub(crate) fn measure(rounds: Rounds, sizes: &[u64], only: Option<Kind>) -> Outcome<()> {
+/// Measures and prints. With `unindexed`, each size once more without the index of the trail by grant.
+pub(crate) fn measure(rounds: Rounds, sizes: &[u64], only: Option<Kind>, unindexed: bool) -> Outcome<()> {
+    let sizes: Vec<(u64, bool)> = if unindexed {
+        sizes.iter().flat_map(|grants| [(*grants, false), (*grants, true)]).collect()
+    } else {
+        sizes.iter().map(|grants| (*grants, false)).collect()
+    };
     let runtime = one_thread()?;
     for kind in [Kind::Postgres, Kind::Sqlite] {
         if only.is_none_or(|only| only == kind) {
-            runtime.block_on(of_store(kind, sizes, rounds))?;
+            runtime.block_on(of_store(kind, &sizes, rounds))?;
         }
     }
     Ok(())
 }
 
-async fn of_store(kind: Kind, sizes: &[u64], rounds: Rounds) -> Outcome<()> {
+async fn of_store(kind: Kind, sizes: &[(u64, bool)], rounds: Rounds) -> Outcome<()> {
     let server = (kind == Kind::Postgres).then(Server::start);
     let mut filled = Vec::new();
-    for grants in sizes {
+    for (grants, unindexed) in sizes {
         let site = Site::new(server.as_ref()).await?;
         let app = store::set_up(&site.place).await?;
         let began = std::time::Instant::now();
         fill::fill(&site, app.id, *grants).await?;
+        let mut name = format!("{grants} grants");
+        if *unindexed {
+            fill::drop_index(&site).await?;
+            name.push_str(", trail not indexed by grant");
+        }
         let bytes = fill::bytes(&site).await?;
         println!(
             "{}: {grants} grants written in {:.0} s, {:.0} MB",
@@ -68,13 +79,14 @@ async fn of_store(kind: Kind, sizes: &[u64], rounds: Rounds) -> Outcome<()> {
             began.elapsed().as_secs_f64(),
             bytes / 1e6
         );
-        filled.push(Filled { grants: *grants, app, process: site.place.serve()?, _site: site, memory: 0.0 });
+        let process = site.place.serve()?;
+        filled.push(Filled { name, grants: *grants, app, process, _site: site, memory: 0.0 });
     }
     for calls in [Calls::Hot, Calls::All] {
         compare(kind, calls, server.as_ref(), &mut filled, rounds).await?.print();
     }
     for one in &filled {
-        println!("memory of the vault with {} grants: {:.0} MB", one.grants, one.memory);
+        println!("memory of the vault with {}: {:.0} MB", one.name, one.memory);
     }
     Ok(())
 }
@@ -86,7 +98,7 @@ async fn compare(
     filled: &mut [Filled],
     rounds: Rounds,
 ) -> Outcome<Comparison> {
-    let mut sides: Vec<Side> = filled.iter().map(|one| Side::new(format!("{} grants", one.grants))).collect();
+    let mut sides: Vec<Side> = filled.iter().map(|one| Side::new(one.name.clone())).collect();
     let mut rates = Vec::new();
     for one in filled.iter() {
         let warm = Requests::once(requests(one, calls, 20_000)?);

@@ -36,8 +36,9 @@ pub(super) const MIGRATIONS: &[Migration] = &[
 ];
 
 /// Replicas that start at the same time migrate one after the other: the first does it, the others find it done.
-/// (Two-number advisory locks are apart from the one-number locks of units of work.)
-const LOCK: &str = "SET LOCAL lock_timeout = 60000; SET LOCAL statement_timeout = 300000; \
+/// (Two-number advisory locks are apart from the one-number locks of units of work.) An index over a large trail takes minutes
+/// (docs/operations.md): whoever gave up then would begin again with its next start.
+const LOCK: &str = "SET LOCAL lock_timeout = 60000; SET LOCAL statement_timeout = 3600000; \
      SELECT pg_advisory_xact_lock(1634497637, 1)";
 
 /// # Errors
