@@ -8,6 +8,7 @@ mod command_line;
 mod command_line_pages;
 mod connect;
 mod connect_attacks;
+mod connect_attacks_answers;
 mod connect_attacks_people;
 mod connect_kit;
 mod connect_scopes;
