@@ -88,6 +88,7 @@ pub mod audit;
 pub mod catalog;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod config;
 mod connect;
 #[cfg(feature = "dev")]
 pub mod dev;

@@ -314,13 +314,17 @@ fn webhooks_sources_and_users_are_set_up_word_by_word() {
     assert_eq!(listed[0]["events"], json!(["grant.revoked"]));
     assert!(!listed.to_string().contains(secret), "a secret is shown once");
     assert_eq!(failed(folder, &["webhook", "add", "http://shop.example/in"], "").0, 2);
-    assert_eq!(failed(folder, &["webhook", "add", "https://shop.example/", "--event", "grant.eaten"], "").0, 2);
+    assert_eq!(
+        failed(folder, &["webhook", "add", "https://shop.example/", "--event", "grant.eaten"], "").0,
+        2
+    );
     assert_eq!(done(folder, &["webhook", "dead"], ""), json!([]));
     assert_eq!(done(folder, &["webhook", "retry", "--all"], "")["retried"], json!([]));
     done(folder, &["webhook", "remove", added["id"].as_str().unwrap()], "");
     assert_eq!(failed(folder, &["webhook", "remove", added["id"].as_str().unwrap()], "").0, 4);
 
-    let hook = ["hook", "add", "--shape", "okta", "--secret-file", "-", "--public-url", "https://vault.example/v"];
+    let hook =
+        ["hook", "add", "--shape", "okta", "--secret-file", "-", "--public-url", "https://vault.example/v"];
     assert_eq!(failed(folder, &hook, "short").0, 2);
     let source = done(folder, &hook, "a-value-of-more-than-sixteen\n");
     assert!(source["url"].as_str().unwrap().starts_with("https://vault.example/v/hooks/"), "{source}");
