@@ -109,7 +109,6 @@ pub mod testkit;
 pub mod transfer;
 mod vault;
 mod wallet;
-#[allow(dead_code, unused_imports, reason = "its pages are on their way")]
 mod web;
 mod webhook;
 
