@@ -21,6 +21,9 @@ pub(crate) const IDLE_SECONDS: u32 = 30 * 60;
 /// So many seconds after signing in, a browser is signed out whatever happens: 12 hours.
 pub(crate) const ABSOLUTE_SECONDS: u32 = 12 * 60 * 60;
 
+/// What the cookie holds in a browser in which somebody signed out.
+pub(super) const SIGNED_OUT: &str = "signed-out";
+
 /// A request of a browser that is signed in. As an extractor it sends others to the sign-in (or, for a form, says so).
 pub(super) struct Signed {
     pub(super) visit: Visit,
@@ -106,7 +109,9 @@ impl FromRequestParts<Arc<Core>> for Signed {
         match Self::of(visit).await? {
             Ok(signed) => Ok(signed),
             Err(visit) if method == Method::GET || method == Method::HEAD => {
-                Err(visit.to_path("/wallet/sign-in"))
+                // The identity provider would sign whoever signed out in again without a word: going back would be enough.
+                let out = visit.cookie_is(Cookie::Wallet, SIGNED_OUT);
+                Err(visit.to_path(if out { "/wallet/signed-out" } else { "/wallet/sign-in" }))
             }
             Err(visit) => Err(signed_out(&visit).await),
         }

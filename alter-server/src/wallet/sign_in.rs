@@ -9,7 +9,7 @@ use http::{StatusCode, header};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::session::{ABSOLUTE_SECONDS, Signed, signed_out};
+use super::session::{ABSOLUTE_SECONDS, SIGNED_OUT, Signed, signed_out};
 use crate::{
     audit::Action,
     domain::{AppId, NewBrowserSession, SessionId, SessionRef},
@@ -214,7 +214,9 @@ pub(super) async fn sign_out(Posted { visit, form }: Posted<SignOut>) -> Respons
         return visit.store_trouble(Brand::vault(), &error);
     }
     let mut response = visit.to_path("/wallet/signed-out");
-    response.headers_mut().append(header::SET_COOKIE, Cookie::Wallet.clear(&visit.public));
+    // Not just cleared: the next page is then not a sign-in that asks nobody.
+    let out = Cookie::Wallet.set(&visit.public, SIGNED_OUT, None);
+    response.headers_mut().append(header::SET_COOKIE, out);
     response
 }
 

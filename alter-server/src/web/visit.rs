@@ -109,6 +109,11 @@ impl Visit {
         cookie.read_session(&self.public, &self.headers)
     }
 
+    /// Whether a cookie holds just this, which is no secret.
+    pub(crate) fn cookie_is(&self, cookie: Cookie, value: &str) -> bool {
+        cookie.read(&self.public, &self.headers) == Some(value)
+    }
+
     /// A cookie that somebody else set.
     pub(crate) fn foreign_cookie(&self, name: &str) -> Option<&str> {
         cookie::value(&self.headers, name)

@@ -120,7 +120,9 @@ async fn a_session_is_fresh_at_sign_in_and_gone_at_sign_out() {
 
     let out = browser.post("/wallet/sign-out", &[("csrf", all.csrf())]).await;
     assert_eq!(out.location(), "/wallet/signed-out");
-    assert!(!browser.cookies.contains_key("alter-wallet"));
+    // The identity provider would sign the browser in again without a word: nothing of the wallet goes there by itself.
+    assert_eq!(browser.cookies["alter-wallet"], "signed-out");
+    assert_eq!(browser.get("/wallet").await.location(), "/wallet/signed-out");
     let page = browser.get("/wallet/signed-out").await;
     assert_dressed(&page);
     browser.cookies.insert("alter-wallet".to_owned(), session);
