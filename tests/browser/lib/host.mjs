@@ -126,6 +126,11 @@ export class Host {
     return this.post("/control/page", change);
   }
 
+  /** Makes another application with the same identity provider. */
+  app(name) {
+    return this.post("/control/app", { name });
+  }
+
   /** Changes what the vault knows of a provider. */
   provider(id, { oauth = {}, ...provider }) {
     return this.post("/control/provider", { id, provider, oauth });

@@ -22,6 +22,7 @@ use axum::{
     routing::{get, post},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -35,6 +36,7 @@ pub(crate) fn router() -> Router<Arc<Stage>> {
         .route("/control/clock", post(clock))
         .route("/control/page", post(page))
         .route("/control/provider", post(provider))
+        .route("/control/app", post(app))
         .route("/control/audit", get(audit))
 }
 
@@ -195,6 +197,25 @@ async fn provider(
     let provider: Provider = serde_json::from_value(now)?;
     admin.put_provider(app, provider, None).await?;
     Ok(Json(json!({})))
+}
+
+#[derive(Deserialize)]
+struct NewApp {
+    name: String,
+}
+
+/// Another application with the same identity provider, and a name that people see.
+async fn app(State(stage): State<Arc<Stage>>, Json(new): Json<NewApp>) -> Result<Json<Value>, Broken> {
+    let admin = stage.dev.vault.admin("browser");
+    let known = admin.app_config(stage.dev.ready.app.id).await?;
+    let app = admin.create_app(&new.name.to_lowercase().replace(' ', "-")).await?.id;
+    admin.set_page(app, PageSettings { display_name: Some(new.name), ..PageSettings::default() }).await?;
+    if let (Some(idp), Some(sign_in)) = (known.idp, known.sign_in) {
+        admin.set_idp(app, idp).await?;
+        let secret = stage.dev.sandbox.sign_in_client().client_secret;
+        admin.set_sign_in(app, sign_in, Some(SecretString::from(secret))).await?;
+    }
+    Ok(Json(json!({"id": app})))
 }
 
 /// The newest rows of the trail, of the whole vault.
