@@ -1,6 +1,5 @@
 """The unmodified Python package against our vault: what it promises must hold."""
 
-import os
 import unittest
 
 import alter_sdk
@@ -15,19 +14,7 @@ from alter_sdk import (
     is_valid_key,
 )
 
-from vault import DevVault
-
-
-class AgainstVault(unittest.IsolatedAsyncioTestCase):
-    """A class has a vault of its own, so that what one revokes another does not miss."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.vault = cls.enterClassContext(DevVault())
-        os.environ["ALTER_BASE_URL"] = cls.vault.info["base_url"]
-
-    def app(self, **options):
-        return alter_sdk.App(self.vault.info["app"]["key"], **options)
+from vault import AgainstVault
 
 
 class Calls(AgainstVault):

@@ -7,7 +7,10 @@ import pathlib
 import select
 import subprocess
 import tempfile
+import unittest
 import urllib.request
+
+import alter_sdk
 
 # The package warns of plain http and asyncio of slow handshakes; neither is news here.
 logging.disable(logging.WARNING)
@@ -59,6 +62,18 @@ class DevVault:
     def cli(self, *arguments):
         command = [SERVER, *arguments, "--json", "--data-dir", self.data_dir]
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+
+class AgainstVault(unittest.IsolatedAsyncioTestCase):
+    """A class has a vault of its own, so that what one revokes another does not miss."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.vault = cls.enterClassContext(DevVault())
+        os.environ["ALTER_BASE_URL"] = cls.vault.info["base_url"]
+
+    def app(self, **options):
+        return alter_sdk.App(self.vault.info["app"]["key"], **options)
 
 
 def _get(url):
