@@ -5,7 +5,7 @@ import { agree, allowAs, connectAll, denyAs, ended } from "./lib/connect.mjs";
 import { connect, heard, hears, visit } from "./lib/shop.mjs";
 import { stage } from "./lib/stage.mjs";
 
-const on = stage((host) => host.faults({ coop: true }));
+const on = stage({ prepare: (host) => host.faults({ coop: true }) });
 const isolated = (opener_isolated) => on.host.provider("sandbox", { oauth: { opener_isolated } });
 
 async function open(t, user) {

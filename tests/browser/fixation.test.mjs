@@ -28,7 +28,7 @@ async function nothingCameOfIt(session, ...users) {
  */
 async function holdBack(page, act) {
   let held;
-  const sandbox = new URL(on.host.sandbox.control).origin;
+  const sandbox = new URL(on.host.control).origin;
   await page.route(
     (url) => url.origin === sandbox,
     async (route) => {

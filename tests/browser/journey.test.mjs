@@ -1,13 +1,14 @@
-// The whole way: Connect, consent, connected, a call works, the wallet shows it with its reason, it is taken back, the next
+// `alter-server dev`, and the whole way: Connect, consent, connected, a call works, the wallet shows it with its reason, it is taken back, the next
 // call is refused with a typed error and a link that mends it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { agree, allowAs, connectAll, ended, prove } from "./lib/connect.mjs";
 import { connect, hears, visit } from "./lib/shop.mjs";
+import { startDev } from "./lib/host.mjs";
 import { stage } from "./lib/stage.mjs";
 import { connection, go, openWallet, takeBack } from "./lib/wallet.mjs";
 
-const on = stage();
+const on = stage({ start: startDev });
 const REASON = "weekly report for Ada";
 
 test("from Connect to taking it back, and connected again by the link of the error", async (t) => {
@@ -34,7 +35,7 @@ test("from Connect to taking it back, and connected again by the link of the err
 
   // The wallet shows the connection, and the call with its reason.
   const wallet = await context.newPage();
-  await openWallet(wallet, host.vault);
+  await openWallet(wallet, host.wallet);
   const card = connection(wallet, "ada@example.com");
   await card.getByText("Read your sandbox account").waitFor();
   assert.match(await card.innerText(), /last used/);
@@ -77,9 +78,9 @@ test("what is taken back ends at the provider, too", async (t) => {
   await page.goto((await host.session({ allowed_providers: ["sandbox"] }, user)).url);
   await connectAll(page, { user, account: "ada@ends" });
   assert.equal(await ended(page), "Connected");
-  await openWallet(page, host.vault);
+  await openWallet(page, host.wallet);
   await takeBack(page, "ada@ends");
-  const left = async () => (await fetch(`${host.sandbox.control}/tokens?account=ada@ends`)).json();
+  const left = async () => (await fetch(`${host.control}/tokens?account=ada@ends`)).json();
   for (let tries = 0; !(await left()).dead; tries += 1) {
     assert.ok(tries < 100, JSON.stringify(await left()));
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -93,12 +94,12 @@ test("the wallet of one person shows nothing of another one's, and ends with the
   await first.goto((await host.session({ allowed_providers: ["sandbox"] }, ada)).url);
   await connectAll(first, { user: ada, account: "ada@private" });
   await ended(first);
-  await openWallet(first, host.vault);
+  await openWallet(first, host.wallet);
   await connection(first, "ada@private").getByRole("link", { name: /^Details/ }).click();
   const details = first.url();
 
   const second = await (await on.person(t)).newPage();
-  await openWallet(second, host.vault, bob);
+  await openWallet(second, host.wallet, bob);
   await second.getByText(/Nothing is connected to you|has no connection of yours/).waitFor();
   await second.goto(details);
   assert.equal(await second.getByText("ada@private").count(), 0);

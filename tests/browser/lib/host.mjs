@@ -7,34 +7,48 @@ import path from "node:path";
 const here = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 const target = process.env.CARGO_TARGET_DIR ?? here("../../../target");
 const PROGRAM = path.join(target, "debug", "examples", "browser-host");
+const VAULT = path.join(target, "debug", "alter-server");
 const WIDGET = here("../node_modules/@alter-ai/connect/dist/alter-connect.umd.js");
 
 /** Starts one; a test file ends it with `after(() => host.stop())`. */
-export async function startHost() {
-  const child = spawn(PROGRAM, ["--widget", WIDGET], { stdio: ["pipe", "pipe", "inherit"] });
+export const startHost = () => start(PROGRAM, ["--widget", WIDGET]).then(([child, line]) => new Host([child], line));
+
+/** `alter-server dev` as anybody starts it, and the host application beside it. Only time and operator are out of reach. */
+export async function startDev() {
+  const [vault, ready] = await start(VAULT, ["dev", "--json"]);
+  const [shop, line] = await start(PROGRAM, ["--widget", WIDGET, "--beside", JSON.stringify(ready)]);
+  return new Host([shop, vault], line);
+}
+
+/** Starts a program, and waits for its line of JSON. */
+async function start(program, args) {
+  const child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout });
   const line = await new Promise((resolve, reject) => {
     lines.once("line", resolve);
     child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`browser-host ended with ${code}`)));
+    child.once("exit", (code) => reject(new Error(`${program} ended with ${code}`)));
   });
-  return new Host(child, JSON.parse(line));
+  return [child, JSON.parse(line)];
 }
 
 /** What the tests do as the application's backend and operator, and to the outside world. */
 export class Host {
-  #child;
+  #programs;
   #names = 0;
 
-  constructor(child, line) {
-    this.#child = child;
+  constructor(programs, line) {
+    this.#programs = programs;
     Object.assign(this, line);
   }
 
   async stop() {
-    const ended = new Promise((resolve) => this.#child.once("exit", resolve));
-    this.#child.stdin.end();
-    await ended;
+    for (const program of this.#programs) {
+      const ended = new Promise((resolve) => program.once("exit", resolve));
+      program.stdin.end();
+      if (program.spawnfile === VAULT) program.kill("SIGTERM");
+      await ended;
+    }
   }
 
   /** A name that nobody has had in this run: users, accounts and pages are told apart by it. */
@@ -103,7 +117,7 @@ export class Host {
 
   /** How the sandbox misbehaves from now on; `{}` is not at all. */
   async faults(faults) {
-    const response = await fetch(this.sandbox.control, {
+    const response = await fetch(this.control, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(faults),
@@ -113,7 +127,7 @@ export class Host {
 
   /** What the sandbox has counted. */
   async counts() {
-    return answer(await fetch(this.sandbox.control));
+    return answer(await fetch(this.control));
   }
 
   /** Moves the vault's clock so many seconds away from the machine's. */

@@ -4,8 +4,8 @@ import { after, before } from "node:test";
 import { person, startBrowser, PHONE, PHONE_AGENT } from "./chromium.mjs";
 import { startHost } from "./host.mjs";
 
-/** `host` and `browser` are there when the first test runs, and `prepare(host)` has ended. */
-export function stage(prepare = async () => {}) {
+/** `host` (what `start` gives) and `browser` are there when the first test runs, and `prepare(host)` has ended. */
+export function stage({ start = startHost, prepare = async () => {} } = {}) {
   const stage = {
     host: undefined,
     browser: undefined,
@@ -32,7 +32,7 @@ export function stage(prepare = async () => {}) {
     },
   };
   before(async () => {
-    [stage.host, stage.browser] = await Promise.all([startHost(), startBrowser()]);
+    [stage.host, stage.browser] = await Promise.all([start(), startBrowser()]);
     await prepare(stage.host);
   });
   after(async () => {

@@ -109,7 +109,7 @@ export async function tour(host, people, look) {
   await pick(page, "sandbox");
   await page.locator("#consent").waitFor();
   await look(page, "connect-consent");
-  const sandbox = (url) => url.origin === new URL(host.sandbox.control).origin;
+  const sandbox = (url) => url.origin === new URL(host.control).origin;
   await page.route(sandbox, (route) => route.abort("aborted"));
   await agree(page);
   await page.locator("#leaving").waitFor();

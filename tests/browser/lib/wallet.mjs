@@ -2,8 +2,8 @@
 import { signIn } from "./sandbox.mjs";
 
 /** Opens the wallet, and signs in as `user` unless they are signed in at the identity provider already. */
-export async function openWallet(page, vault, user) {
-  await page.goto(`${vault}/wallet`);
+export async function openWallet(page, wallet, user) {
+  await page.goto(wallet);
   if (user) await signIn(page, user);
   await page.getByRole("navigation", { name: "Wallet" }).waitFor();
 }

@@ -10,10 +10,10 @@ use alter_core::{
         sign::{Stamp, sign},
     },
 };
-use alter_sandbox::TokenRequest;
 use alter_server::{
+    admin::Admin,
     audit::AuditFilter,
-    domain::{PageSettings, Provider},
+    domain::{AppId, PageSettings, Provider},
 };
 use axum::{
     Json, Router,
@@ -69,7 +69,7 @@ async fn signed(
     Json(Signed { path, mut body, user }): Json<Signed>,
 ) -> Result<Json<Value>, Broken> {
     if let Some(user) = user {
-        body.insert("user_token".to_owned(), stage.token(&user).into());
+        body.insert("user_token".to_owned(), stage.token(&user).await?.into());
     }
     let body = serde_json::to_vec(&body)?;
     let mut headers = HeaderMap::new();
@@ -109,8 +109,8 @@ struct Call {
 
 /// What the application sees: the provider's answer, or the typed error and the link that mends it.
 async fn call(State(stage): State<Arc<Stage>>, Json(call): Json<Call>) -> Result<Json<Value>, Broken> {
-    let user = stage.app.for_user(UserToken::parse(stage.token(&call.user))?);
-    let url = format!("{}/me", stage.dev.sandbox.api_url());
+    let user = stage.app.for_user(UserToken::parse(stage.token(&call.user).await?)?);
+    let url = format!("{}/me", stage.api_url);
     let request = user.request(Method::GET, url).provider(&call.provider).reason(&call.reason);
     let error = match request.send().await {
         Ok(answer) => {
@@ -160,8 +160,7 @@ async fn page(
     State(stage): State<Arc<Stage>>,
     Json(change): Json<Map<String, Value>>,
 ) -> Result<Json<Value>, Broken> {
-    let admin = stage.dev.vault.admin("browser");
-    let app = stage.dev.ready.app.id;
+    let (admin, app) = stage.operator()?;
     let mut now = serde_json::to_value(admin.app_config(app).await?.page)?;
     if let Some(now) = now.as_object_mut() {
         now.extend(change);
@@ -185,8 +184,7 @@ async fn provider(
     State(stage): State<Arc<Stage>>,
     Json(change): Json<ChangeProvider>,
 ) -> Result<Json<Value>, Broken> {
-    let admin = stage.dev.vault.admin("browser");
-    let app = stage.dev.ready.app.id;
+    let (admin, app) = stage.operator()?;
     let mut now = serde_json::to_value(admin.provider(app, &change.id.parse()?).await?)?;
     if let Some(oauth) = now["oauth"].as_object_mut() {
         oauth.extend(change.oauth);
@@ -206,14 +204,14 @@ struct NewApp {
 
 /// Another application with the same identity provider, and a name that people see.
 async fn app(State(stage): State<Arc<Stage>>, Json(new): Json<NewApp>) -> Result<Json<Value>, Broken> {
-    let admin = stage.dev.vault.admin("browser");
-    let known = admin.app_config(stage.dev.ready.app.id).await?;
+    let (admin, first) = stage.operator()?;
+    let known = admin.app_config(first).await?;
     let app = admin.create_app(&new.name.to_lowercase().replace(' ', "-")).await?.id;
     admin.set_page(app, PageSettings { display_name: Some(new.name), ..PageSettings::default() }).await?;
     if let (Some(idp), Some(sign_in)) = (known.idp, known.sign_in) {
         admin.set_idp(app, idp).await?;
-        let secret = stage.dev.sandbox.sign_in_client().client_secret;
-        admin.set_sign_in(app, sign_in, Some(SecretString::from(secret))).await?;
+        let secret = stage.dev.as_ref().map(|dev| dev.sandbox.sign_in_client().client_secret);
+        admin.set_sign_in(app, sign_in, secret.map(SecretString::from)).await?;
     }
     Ok(Json(json!({"id": app})))
 }
@@ -221,13 +219,21 @@ async fn app(State(stage): State<Arc<Stage>>, Json(new): Json<NewApp>) -> Result
 /// The newest rows of the trail, of the whole vault.
 async fn audit(State(stage): State<Arc<Stage>>) -> Result<Json<Value>, Broken> {
     let filter = AuditFilter { newest_first: true, limit: 200, ..AuditFilter::default() };
-    let page = stage.dev.vault.admin("browser").audit(filter).await?;
+    let page = stage.operator()?.0.audit(filter).await?;
     Ok(Json(serde_json::to_value(page.rows)?))
 }
 
 impl Stage {
     /// A token of a user of the application.
-    fn token(&self, user: &str) -> String {
-        self.dev.sandbox.mint(TokenRequest::subject(user).name(user).ttl(24 * 3_600))
+    async fn token(&self, user: &str) -> Result<String, Failure> {
+        let url = reqwest::Url::parse_with_params(&self.mint_url, [("sub", user), ("ttl", "86400")])?;
+        let answer: Value = self.http.get(url).send().await?.error_for_status()?.json().await?;
+        Ok(answer["token"].as_str().ok_or("the sandbox minted no token")?.to_owned())
+    }
+
+    /// The operator of the vault, and the application.
+    fn operator(&self) -> Result<(Admin, AppId), Failure> {
+        let dev = self.dev.as_ref().ok_or("this vault is another program's")?;
+        Ok((dev.vault.admin("browser"), dev.ready.app.id))
     }
 }

@@ -5,17 +5,19 @@
 //! application is there a second time on another port, as an origin that nobody registered, and once more on the vault's own
 //! host, where it can set the cookie that binds a session to a browser. Prints one line of JSON with all addresses, and ends
 //! with its standard input.
+//!
+//! With `--beside LINE` it is the host application only, of the vault that printed this line: `alter-server dev --json`.
 
 mod clock;
 mod control;
 mod shop;
 
-use std::{error::Error, io::Read as _, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{error::Error, io::Read as _, path::PathBuf, sync::Arc};
 
 use alter_core::{App, wire::key::ApiKey};
 use alter_server::dev::Dev;
 use axum::Router;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot};
 
 use self::{clock::Shifted, shop::Shop};
@@ -24,7 +26,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// What every handler needs.
 struct Stage {
-    dev: Dev,
+    /// The vault and the outside world, unless they are another program's.
+    dev: Option<Dev>,
     app: App,
     key: ApiKey,
     clock: Arc<Shifted>,
@@ -32,76 +35,106 @@ struct Stage {
     shop: Shop,
     /// The vault, as its own machine reaches it.
     vault: String,
+    /// The provider's API.
+    api_url: String,
+    /// Where users' tokens come from.
+    mint_url: String,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let widget = widget()?;
+    let arguments = Arguments::read()?;
     let vault = TcpListener::bind("127.0.0.1:0").await?;
     let shop = TcpListener::bind("127.0.0.1:0").await?;
     let stranger = TcpListener::bind("127.0.0.1:0").await?;
-    let (vault_port, shop_port) = (vault.local_addr()?.port(), shop.local_addr()?.port());
-    let stranger_port = stranger.local_addr()?.port();
+    let (shop_port, stranger_port) = (shop.local_addr()?.port(), stranger.local_addr()?.port());
 
     let clock = Arc::new(Shifted::default());
-    let public_url = format!("http://localhost:{vault_port}");
-    let vault_clock = Arc::clone(&clock);
-    let dev = Dev::start_with(None, public_url.clone(), |config| config.clock(vault_clock)).await?;
-    let key = dev.ready.app.key.clone();
+    let (dev, ready, vault_url) = match arguments.beside {
+        Some(ready) => {
+            let base_url = member(&ready, "/base_url")?;
+            (None, ready, base_url)
+        }
+        None => {
+            let port = vault.local_addr()?.port();
+            let vault_clock = Arc::clone(&clock);
+            let public_url = format!("http://localhost:{port}");
+            let dev = Dev::start_with(None, public_url, |config| config.clock(vault_clock)).await?;
+            let ready = serde_json::to_value(&dev.ready)?;
+            (Some(dev), ready, format!("http://127.0.0.1:{port}"))
+        }
+    };
+    let public_url = member(&ready, "/connect/base_url")?;
+    let key = ApiKey::parse(member(&ready, "/app/key")?)?;
     let app = App::builder(key.expose()).backend_url(&public_url).clock(clock.clone()).build()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = dev.as_ref().map(|dev| {
+        let served = dev.vault.clone();
+        tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            served.serve(vault, stopped).await
+        })
+    });
     let line = json!({
         "vault": public_url,
         "shop": format!("http://127.0.0.1:{shop_port}"),
         "shop_beside_vault": format!("http://localhost:{shop_port}"),
         "stranger": format!("http://127.0.0.1:{stranger_port}"),
-        "ready": dev.ready,
-        "sandbox": {
-            "sign_in": dev.sandbox.sign_in_endpoints().authorize,
-            "provider": dev.sandbox.oauth_endpoints().authorize,
-            "control": dev.sandbox.control_url(),
-            "mint": dev.sandbox.mint_url(),
-        },
+        "control": member(&ready, "/provider/control_url")?,
+        "wallet": member(&ready, "/wallet_url")?,
     });
-
-    let served = dev.vault.clone();
-    let (stop, stopped) = oneshot::channel::<()>();
     let stage = Arc::new(Stage {
         dev,
         app,
         key,
         clock,
         http: reqwest::Client::builder().no_proxy().build()?,
-        shop: Shop::new(&widget)?,
-        vault: format!("http://127.0.0.1:{vault_port}"),
+        shop: Shop::new(&arguments.widget)?,
+        vault: vault_url,
+        api_url: member(&ready, "/provider/api_url")?,
+        mint_url: member(&ready, "/idp/mint_url")?,
     });
-    let router: Router = shop::router().merge(control::router()).with_state(Arc::clone(&stage));
+    let router: Router = shop::router().merge(control::router()).with_state(stage);
     for listener in [shop, stranger] {
-        let router = router.clone().into_make_service_with_connect_info::<SocketAddr>();
+        let router = router.clone();
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
-    let serving = tokio::spawn(async move {
-        served
-            .serve(vault, async {
-                let _ = stopped.await;
-            })
-            .await
-    });
     println!("{line}");
     // A thread of its own: reading standard input cannot be given up.
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     let _ = stop.send(());
-    serving.await??;
+    if let Some(serving) = serving {
+        serving.await??;
+    }
     Ok(())
 }
 
-/// The widget as npm installed it: `--widget FILE`.
-fn widget() -> Result<PathBuf, Failure> {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("--widget"), Some(file)) => Ok(PathBuf::from(file)),
-        _ => {
-            Err("usage: browser-host --widget node_modules/@alter-ai/connect/dist/alter-connect.umd.js"
-                .into())
+struct Arguments {
+    /// The widget as npm installed it.
+    widget: PathBuf,
+    /// What `alter-server dev --json` printed.
+    beside: Option<Value>,
+}
+
+impl Arguments {
+    fn read() -> Result<Self, Failure> {
+        let (mut widget, mut beside) = (None, None);
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            match (name.as_str(), arguments.next()) {
+                ("--widget", Some(file)) => widget = Some(PathBuf::from(file)),
+                ("--beside", Some(line)) => beside = Some(serde_json::from_str(&line)?),
+                _ => return Err("usage: browser-host --widget FILE [--beside LINE]".into()),
+            }
         }
+        Ok(Self { widget: widget.ok_or("--widget is missing")?, beside })
     }
+}
+
+/// A text of the line that development mode prints.
+fn member(ready: &Value, pointer: &str) -> Result<String, Failure> {
+    let found = ready.pointer(pointer).and_then(Value::as_str);
+    Ok(found.ok_or_else(|| format!("development mode did not say {pointer}"))?.to_owned())
 }
