@@ -57,6 +57,21 @@ test("every page is usable for everybody, at both sizes, light and dark", { time
   if (draws) await writeFile(`${FOLDER}README.md`, readme());
 });
 
+test("the check finds what is planted", async (t) => {
+  const page = await (await on.person(t)).newPage();
+  await page.goto(`${on.host.vault}/wallet/signed-out`);
+  await page.evaluate(() => {
+    const button = document.createElement("button");
+    const faint = document.createElement("p");
+    faint.append("faint");
+    faint.style.color = "#eee";
+    faint.style.background = "#fff";
+    document.getElementById("main").append(button, faint);
+  });
+  const found = (await violations(page)).map(({ id, impact }) => `${id} ${impact}`);
+  assert.deepEqual(found.toSorted(), ["button-name critical", "color-contrast serious"]);
+});
+
 test("docs/pages shows every page", async () => {
   const shown = await readFile(`${FOLDER}README.md`, "utf8");
   assert.equal(shown, readme());
