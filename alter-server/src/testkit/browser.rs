@@ -212,10 +212,10 @@ impl Browser {
         from: Option<&Url>,
     ) -> Result<Answer, BrowseError> {
         let mut headers = HeaderMap::new();
-        if let Ok(cookies) = HeaderValue::from_str(&self.cookies_for(url)) {
-            if !cookies.is_empty() {
-                headers.insert(header::COOKIE, cookies);
-            }
+        if let Ok(cookies) = HeaderValue::from_str(&self.cookies_for(url))
+            && !cookies.is_empty()
+        {
+            headers.insert(header::COOKIE, cookies);
         }
         if body.is_some() {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
