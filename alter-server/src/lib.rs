@@ -88,6 +88,7 @@ pub mod audit;
 pub mod catalog;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod config;
 mod connect;
 #[cfg(feature = "dev")]
 pub mod dev;
@@ -108,7 +109,6 @@ pub mod testkit;
 pub mod transfer;
 mod vault;
 mod wallet;
-#[allow(dead_code, unused_imports, reason = "its pages are on their way")]
 mod web;
 mod webhook;
 

@@ -297,7 +297,6 @@ pub trait Connections {
 
 impl ConnectedGrant {
     /// What a session says of a grant that was just made (`created`) or renewed.
-    #[allow(dead_code)]
     pub(super) fn of(grant: &Grant, created: bool, at: Timestamp) -> Self {
         Self {
             grant_id: grant.facts.id,

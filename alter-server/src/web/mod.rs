@@ -19,7 +19,7 @@ use alter_core::clock::SharedClock;
 
 pub use address::{InvalidPublicUrl, PublicUrl};
 pub(crate) use brand::{Brand, LOGO_TYPES, MAX_LOGO, is_color, is_logo};
-pub(crate) use cookie::{BrowserSecret, Cookie, NoRandomness, binding, random};
+pub(crate) use cookie::{BrowserSecret, Cookie, binding, random};
 pub(crate) use trouble::Trouble;
 pub(crate) use visit::{Asked, Posted, Remark, Shell, Visit};
 

@@ -301,3 +301,48 @@ fn the_trail_is_signed_anchored_and_held_against_what_was_kept_elsewhere() {
     assert_eq!(failed(folder, &["audit", "prune", "--before", "0h", "--export", &kept("export")], "").0, 2);
     assert_eq!(failed(folder, &["audit", "verify", "--export", &kept("nothing")], "").0, 2);
 }
+
+#[test]
+fn webhooks_sources_and_users_are_set_up_word_by_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    done(folder, &["app", "create", "shop"], "");
+    let added = done(folder, &["webhook", "add", "https://shop.example/in", "--event", "grant.revoked"], "");
+    let secret = added["secret"].as_str().unwrap();
+    assert!(secret.starts_with("whsec_"));
+    let listed = done(folder, &["webhook", "list"], "");
+    assert_eq!(listed[0]["events"], json!(["grant.revoked"]));
+    assert!(!listed.to_string().contains(secret), "a secret is shown once");
+    assert_eq!(failed(folder, &["webhook", "add", "http://shop.example/in"], "").0, 2);
+    assert_eq!(
+        failed(folder, &["webhook", "add", "https://shop.example/", "--event", "grant.eaten"], "").0,
+        2
+    );
+    assert_eq!(done(folder, &["webhook", "dead"], ""), json!([]));
+    assert_eq!(done(folder, &["webhook", "retry", "--all"], "")["retried"], json!([]));
+    done(folder, &["webhook", "remove", added["id"].as_str().unwrap()], "");
+    assert_eq!(failed(folder, &["webhook", "remove", added["id"].as_str().unwrap()], "").0, 4);
+
+    let hook =
+        ["hook", "add", "--shape", "okta", "--secret-file", "-", "--public-url", "https://vault.example/v"];
+    assert_eq!(failed(folder, &hook, "short").0, 2);
+    let source = done(folder, &hook, "a-value-of-more-than-sixteen\n");
+    assert!(source["url"].as_str().unwrap().starts_with("https://vault.example/v/hooks/"), "{source}");
+    let listed = done(folder, &["hook", "list"], "");
+    assert_eq!((&listed[0]["path"], &listed[0]["shape"]), (&source["path"], &json!("okta")));
+    assert!(!listed.to_string().contains("sixteen"));
+    done(folder, &["hook", "remove", source["id"].as_str().unwrap()], "");
+
+    assert_eq!(failed(folder, &["user", "suspend", "--subject", "ada"], "").0, 2, "no issuer is known");
+    let ada = ["--subject", "ada", "--issuer", "https://id.example"];
+    let changed = done(folder, &[&["user", "suspend"][..], &ada].concat(), "");
+    assert_eq!((&changed["user"]["status"], &changed["revoked"]), (&json!("suspended"), &json!([])));
+    let id = changed["user"]["id"].as_str().unwrap();
+    assert_eq!(done(folder, &["user", "activate", "--id", id], "")["user"]["status"], "active");
+    done(folder, &["user", "delete", "--id", id, "--reason", "asked to be forgotten"], "");
+    assert_eq!(done(folder, &["user", "list"], "")[0]["status"], "deleted");
+    assert_eq!(failed(folder, &[&["user", "activate"][..], &ada].concat(), "").0, 5);
+    assert_eq!(done(folder, &["grant", "purge", "--older-than", "30d"], "")["purged"], json!([]));
+    assert_eq!(failed(folder, &["grant", "purge", "--older-than", "a while"], "").0, 2);
+    assert!(done(folder, &["audit", "verify"], "")["ok"].as_bool().unwrap());
+}

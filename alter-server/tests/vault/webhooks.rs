@@ -70,6 +70,7 @@ impl Receiver {
         (receiver, url)
     }
 
+    #[expect(clippy::unused_async, reason = "a handler is async")]
     async fn take(State(receiver): State<Self>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
         receiver.messages.lock().unwrap().push(Message { headers, body });
         let status = receiver.answers.lock().unwrap().pop_front().unwrap_or(204);

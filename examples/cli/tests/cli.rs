@@ -30,6 +30,7 @@ fn program(dev: &Dev, config: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+#[expect(clippy::unwrap_used, reason = "a helper of the test")]
 async fn run(dev: &Dev, config: &Path, arguments: &[&str]) -> Output {
     timeout(PATIENCE, program(dev, config, arguments).output()).await.unwrap().unwrap()
 }
