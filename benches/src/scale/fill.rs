@@ -116,6 +116,18 @@ async fn postgres(sql: &tokio_postgres::Client, writer: &Writer, count: u64) -> 
     for index in &indexes {
         sql.batch_execute(&format!("DROP INDEX {}", index.get::<_, &str>(0))).await?;
     }
+    // Other tables point here, and are empty.
+    let references = sql
+        .query(
+            "SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = \
+             'f' AND confrelid IN ('users'::regclass, 'grants'::regclass)",
+            &[],
+        )
+        .await?;
+    for reference in &references {
+        let (table, name): (&str, &str) = (reference.get(0), reference.get(1));
+        sql.batch_execute(&format!("ALTER TABLE {table} DROP CONSTRAINT {name}")).await?;
+    }
     let keys = "ALTER TABLE grants DROP CONSTRAINT grants_pkey; ALTER TABLE users DROP CONSTRAINT users_pkey";
     sql.batch_execute(keys).await?;
     let users = sql.copy_in("COPY users (app_id, id, issuer, subject, created_at) FROM STDIN").await?;
@@ -158,6 +170,11 @@ async fn postgres(sql: &tokio_postgres::Client, writer: &Writer, count: u64) -> 
     .await?;
     for index in &indexes {
         sql.batch_execute(index.get(1)).await?;
+    }
+    for reference in &references {
+        let (table, name, definition): (&str, &str, &str) =
+            (reference.get(0), reference.get(1), reference.get(2));
+        sql.batch_execute(&format!("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")).await?;
     }
     sql.batch_execute("VACUUM (ANALYZE) users, grants").await?;
     Ok(sql.batch_execute("CHECKPOINT").await?)
