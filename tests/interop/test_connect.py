@@ -1,8 +1,17 @@
 """The unmodified Python package connects accounts, signs people in and takes access back, on the real pages in a real browser."""
 
+import asyncio
+import contextlib
 import unittest
 
-from alter_sdk import ConnectDeniedError, ConnectTimeoutError, GrantNotFoundError, GrantRevokedError
+from alter_sdk import (
+    ConnectDeniedError,
+    ConnectTimeoutError,
+    CredentialRevokedError,
+    GrantNotFoundError,
+    GrantRevokedError,
+    ProviderUnauthorizedError,
+)
 
 from chromium import Person
 from vault import AgainstVault
@@ -60,6 +69,30 @@ class Connecting(AgainstVault):
             answer = await app.request("GET", me, provider="sandbox")
             self.assertEqual(answer.json()["account"], "bea@work")
             self.assertEqual((result.account_identifier, result.operation), ("bea@work", "creation"))
+
+    async def test_what_the_provider_took_away_is_repaired_under_the_same_grant(self):
+        me = self.vault.url("/me")
+        async with self.of("gus") as app:
+            with Person("gus", "gus@work") as person:
+                (first,) = await app.connect(providers=["sandbox"], **QUICK)
+                self.assertEqual(person.ended(), "Connected")
+            at_provider = (await app.request("GET", me, provider="sandbox")).json()["sub"]
+            self.vault.disconnect(sub=at_provider, account="gus@work")
+            # The package reports the 401 in the background; once the vault has heard, it asks for another token, and learns that
+            # there is none.
+            with self.assertRaises(CredentialRevokedError) as caught:
+                for _ in range(50):
+                    with contextlib.suppress(ProviderUnauthorizedError):
+                        await app.request("GET", me, provider="sandbox")
+                    await asyncio.sleep(0.1)
+            session = await app.create_connect_session_for_error(caught.exception)
+            with Person("gus", "gus@work") as person:
+                person.open(session.connect_url)
+                (again,) = await app.poll_connect_session(session.session_token, **QUICK)
+                self.assertEqual(person.ended(), "Connected")
+            self.assertEqual((again.grant_id, again.operation), (first.grant_id, "reauth"))
+            answer = await app.request("GET", me, grant_id=first.grant_id)
+            self.assertEqual(answer.json()["account"], "gus@work")
 
     async def test_connect_opens_the_browser_and_waits(self):
         async with self.app() as app:

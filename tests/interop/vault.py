@@ -52,6 +52,13 @@ class DevVault:
     def counts(self):
         return _get(self.info["provider"]["control_url"])
 
+    def disconnect(self, **account):
+        """Somebody takes the access back at the provider."""
+        url = self.info["provider"]["control_url"] + "/disconnect"
+        body = json.dumps(account).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=10) as answer:
+            answer.read()
+
     def url(self, path):
         return self.info["provider"]["api_url"] + path
 
