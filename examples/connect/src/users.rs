@@ -102,11 +102,10 @@ impl Users {
 
     /// Signs in whoever comes back; the answer is the cookies to set, or why not.
     pub(crate) async fn finish(&self, headers: &HeaderMap, back: &Callback) -> Result<[String; 3], String> {
-        let (state, verifier) = cookie(headers, SIGNING_IN)
+        let (_, verifier) = cookie(headers, SIGNING_IN)
             .and_then(|pair| pair.split_once('.'))
             .filter(|(state, _)| !back.code.is_empty() && *state == back.state)
             .ok_or("the sign-in was begun in another browser, or was given up")?;
-        let _ = state;
         // RFC 9207: the answer is from whom was asked.
         if back.iss != self.endpoints.issuer {
             return Err("the answer is from another identity provider".to_owned());
