@@ -38,9 +38,13 @@ fn faults(entry: &Entry) -> Vec<String> {
         entry.source.as_deref().is_some_and(|url| url.starts_with("https://")),
         "has a source that is no address",
     );
-    let named =
-        |what: &String| ["arctic", "n8n", "nango", "code"].contains(&what.as_str()) || what.starts_with("https://");
-    must(entry.compared.iter().all(named), "was compared with something that the file's head does not explain");
+    let named = |what: &String| {
+        ["arctic", "n8n", "nango", "code"].contains(&what.as_str()) || what.starts_with("https://")
+    };
+    must(
+        entry.compared.iter().all(named),
+        "was compared with something that the file's head does not explain",
+    );
     must(
         entry.compared.is_empty() || entry.checked != Checked::Unverified,
         "was compared with something and is unverified",

@@ -171,6 +171,8 @@ mod tests {
             telemetry::answered("POST /sdk/token", StatusCode::OK, Duration::from_millis(2));
             telemetry::store_busy();
             telemetry::store_unavailable();
+            telemetry::outbox("deliver", "done");
+            telemetry::hook("heard");
             gauge!(names::BUILD_INFO, "version" => "x").set(1);
             gauge!(names::UPTIME_SECONDS).set(1);
         });
