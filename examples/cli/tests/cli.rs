@@ -1,8 +1,6 @@
 //! The program as it is, against a vault on a socket, without a browser on this machine: the test reads the page's address from
 //! standard error, as a person would, and opens it elsewhere.
 
-#![expect(clippy::unwrap_used, reason = "a test and its helpers")]
-
 use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
