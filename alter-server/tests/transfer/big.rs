@@ -81,7 +81,7 @@ fn fill(folder: &Path, envelope: &Envelope, grants: usize) {
     for number in 0..grants {
         let (user, id) = (Uuid::new_v4(), Uuid::new_v4());
         let generation = number as u64 % 7 + 1;
-        sql.prepare_cached("INSERT INTO users VALUES (?1, ?2, 'https://id.example', ?3, NULL, ?4, ?5)")
+        sql.prepare_cached("INSERT INTO users (app_id, id, issuer, subject, email, name, created_at) VALUES (?1, ?2, 'https://id.example', ?3, NULL, ?4, ?5)")
             .unwrap()
             .execute(params![app, user.as_bytes(), format!("sub-{number}"), "Zoë 🦀", begun.as_microsecond()])
             .unwrap();

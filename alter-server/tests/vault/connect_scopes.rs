@@ -1,11 +1,17 @@
 //! What a connection may do, and which grant it goes to.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    browser::answer_of,
-    connect_kit::{Kit, link},
+    browser::{Browser, Page, answer_of},
+    connect_kit::{Kit, link, sign_in},
 };
+
+/// Ann's session as far as the consent. Without a user nothing is said of accounts that are connected already.
+async fn proved(browser: &mut Browser, made: &Value) -> Page {
+    let prove = browser.open(link(made)).await;
+    sign_in(browser, &prove, "ann").await
+}
 
 /// The provider's address with fewer scopes: the person has unticked some there.
 fn narrowed(mut url: url::Url, scope: &str) -> url::Url {
@@ -20,16 +26,16 @@ fn narrowed(mut url: url::Url, scope: &str) -> url::Url {
 async fn what_the_person_did_not_allow_is_missing_only_if_the_app_needs_it() {
     let kit = Kit::start().await;
     kit.provider("sandbox", false, json!({"scope_texts": {"write": "Change your things"}})).await;
-    let made = kit.session(json!({})).await;
+    let made = kit.session_of("ann", json!({})).await;
     let mut browser = kit.browser();
-    let consent = browser.open(link(&made)).await;
+    let consent = proved(&mut browser, &made).await;
     let go = browser.agree(&consent, &[]).await;
     let back = answer_of(narrowed(go.provider_url(), "read"), "ann").await;
     assert_eq!(browser.get(&back).await.h1(), "Connected");
     assert_eq!(kit.poll(&made).await["grants"][0]["scopes"], json!(["read"]));
 
-    let made = kit.session(json!({"required_scopes": {"sandbox": ["read", "write"]}})).await;
-    let consent = browser.open(link(&made)).await;
+    let made = kit.session_of("ann", json!({"required_scopes": {"sandbox": ["read", "write"]}})).await;
+    let consent = proved(&mut browser, &made).await;
     let account = consent.html.contains("Not allowed yet: Change your things");
     assert!(account, "{}", consent.html);
     let grant = consent.attribute("go", "value");
@@ -43,8 +49,8 @@ async fn what_the_person_did_not_allow_is_missing_only_if_the_app_needs_it() {
     assert_eq!(over.h1(), "This did not work");
     assert_eq!(kit.poll(&made).await["error"]["error_code"], "grant_activation_failed");
 
-    let made = kit.session(json!({"required_scopes": {"sandbox": ["read", "write"]}})).await;
-    let consent = browser.open(link(&made)).await;
+    let made = kit.session_of("ann", json!({"required_scopes": {"sandbox": ["read", "write"]}})).await;
+    let consent = proved(&mut browser, &made).await;
     assert_eq!(browser.connect(&consent, "ann").await.h1(), "Connected");
     let polled = kit.poll(&made).await;
     assert_eq!(polled["grants"][0]["scopes"], json!(["read", "write"]));
@@ -56,14 +62,14 @@ async fn a_provider_that_adds_to_what_it_granted_is_asked_for_the_difference_onl
     let kit = Kit::start().await;
     let adds = json!({"incremental": {"include_granted_scopes": "true"}, "select_account_params": {"prompt": "select_account"}});
     kit.provider("sandbox", false, adds).await;
-    let made = kit.session(json!({"required_scopes": {"sandbox": ["read"]}})).await;
+    let made = kit.session_of("ann", json!({"required_scopes": {"sandbox": ["read"]}})).await;
     let mut browser = kit.browser();
-    let consent = browser.open(link(&made)).await;
+    let consent = proved(&mut browser, &made).await;
     browser.connect(&consent, "ann").await;
     let grant = kit.poll(&made).await["grants"][0]["grant_id"].as_str().unwrap().to_owned();
 
-    let made = kit.session(json!({"required_scopes": {"sandbox": ["read", "write"]}})).await;
-    let consent = browser.open(link(&made)).await;
+    let made = kit.session_of("ann", json!({"required_scopes": {"sandbox": ["read", "write"]}})).await;
+    let consent = proved(&mut browser, &made).await;
     let param = |url: &url::Url, name: &str| {
         url.query_pairs().find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
     };
