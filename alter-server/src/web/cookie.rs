@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn on_https_no_neighbouring_host_can_say_whose_browser_it_is() {
+        for (address, name) in [
+            ("https://a.example", "__Host-alter-binding"),
+            ("https://localhost:1/vault", "__Host-alter-binding"),
+            ("http://localhost:1", "alter-binding"),
+        ] {
+            assert_eq!(binding(&address.parse().unwrap()), name, "{address}");
+        }
+    }
+
+    #[test]
     fn a_cookie_is_read_as_it_was_set() {
         for (address, name) in
             [("https://a.example", "__Host-alter-connect"), ("http://localhost:1", "alter-connect")]
